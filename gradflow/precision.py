@@ -1,0 +1,78 @@
+"""Double precision wherever a user meets the program, without touching the user's JAX configuration.
+
+:func:`in_double` runs a public function under ``jax.enable_x64(True)``. When the user's own setting is single
+precision the float64 arrays come back as NumPy arrays, because JAX would silently truncate a float64
+``jax.Array`` in the next operation outside the scope; NumPy keeps every digit. Inside a trace the
+function runs as it is: the precision of a trace belongs to whoever started it.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gradflow import checks
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+SINGLE_RTOL = 100 * float(np.finfo(np.float32).eps)
+
+
+def in_double(function: Callable[P, R]) -> Callable[P, R]:
+    """`function`, computing in double precision whatever ``jax_enable_x64`` says."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        if jax.config.jax_enable_x64 or _is_tracing(args, kwargs):
+            return function(*args, **kwargs)
+        with jax.enable_x64(True):
+            return _to_numpy(function(*args, **kwargs))
+
+    return wrapped
+
+
+def as_params(params: Any, rtol: float | None = None, name: str = "params0") -> Any:
+    """`params` as a pytree of float64 arrays, every leaf finite.
+
+    Raises:
+        InputError: a leaf is NaN, infinite or text, or a leaf is single precision while `rtol` asks for more
+            digits than it has.
+    """
+    leaves, structure = jax.tree.flatten(params)
+    checks.require(len(leaves) > 0, name, "have at least one array", repr(params))
+    converted = []
+    for index, leaf in enumerate(leaves):
+        if isinstance(leaf, jax.core.Tracer):
+            converted.append(leaf)
+            continue
+        label = name if len(leaves) == 1 else f"{name}[{index}]"
+        array = np.asarray(leaf)
+        if rtol is not None and array.dtype.kind == "f" and array.dtype.itemsize < 8:
+            checks.require(
+                rtol >= SINGLE_RTOL,
+                "rtol",
+                f"be at least {SINGLE_RTOL:.1e} for a start in {array.dtype} (`{label}`)",
+                f"{rtol:g}",
+                'Pass float64 NumPy arrays, or put jax.config.update("jax_enable_x64", True) first.',
+            )
+        converted.append(jnp.asarray(checks.finite_array(label, array)))
+    return jax.tree.unflatten(structure, converted)
+
+
+def _is_tracing(args: Any, kwargs: Any) -> bool:
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((args, kwargs)))
+
+
+def _to_numpy(tree: Any) -> Any:
+    def convert(leaf: Any) -> Any:
+        if isinstance(leaf, jax.Array) and leaf.dtype == jnp.float64:
+            array = np.asarray(leaf)
+            return array[()] if array.ndim == 0 else array
+        return leaf
+
+    return tree if isinstance(tree, eqx.Module) else jax.tree.map(convert, tree)
