@@ -1,0 +1,15 @@
+from . import datasets as datasets
+from . import initial_laws as initial_laws
+from . import losses as losses
+from . import networks as networks
+from . import regularizers as regularizers
+from .flow import GradientFlow as GradientFlow
+from .flow import ReducedFlow as ReducedFlow
+from .problem import Landscape as Landscape
+from .problem import Regression as Regression
+from .status import Status as Status
+from .integration import integrate as integrate
+from .trajectories import Trajectory as Trajectory
+from .monitoring import monitor as monitor
+from .studies import Study as Study
+from .studies import study as study
