@@ -1,0 +1,296 @@
+"""Integration of one initial value problem to its end: the host loop around the compiled steps.
+
+:func:`integrate` checks the call, then alternates chunks of compiled adaptive steps (:mod:`gradflow.solvers.stepping`)
+with the stop test (:mod:`gradflow.stopping`), keeps the rows that were asked for, shows progress after two seconds, and
+turns every numerical outcome, Ctrl-C included, into a status. It knows nothing of invariants, certificates or kinds of
+critical points.
+"""
+
+import math
+import time
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from gradflow import checks, curvature
+from gradflow.flow import AbstractFlow
+from gradflow.problem import AbstractProblem
+from gradflow.precision import as_params, in_double
+from gradflow.recording import Rows
+from gradflow.solvers import StabilityCap, is_implicit, make_solver, real_stability_limit
+from gradflow.solvers.registry import num_parameters
+from gradflow.solvers.stepping import MAX_REJECTS, Limits, Method, State, advance, start
+from gradflow.status import Status
+from gradflow.stopping import Look, Watch
+from gradflow.trajectories import Trajectory
+from gradflow.types import Params
+
+DEFAULT_RTOL = 1e-8
+DEFAULT_ATOL = 1e-10
+DEFAULT_MAX_STEPS = 1_000_000
+
+STIFF_AFTER = 5_000
+"""Stability-limited steps after which `solver="auto"` changes to an implicit solver."""
+
+STIFF_MAX_PARAMETERS = 500
+"""Largest number of parameters for which it does: an implicit step factorises an n x n matrix."""
+
+
+@in_double
+def integrate(
+    flow: AbstractFlow,
+    params0: Params,
+    t1: float = math.inf,
+    *,
+    rtol: float = DEFAULT_RTOL,
+    atol: float = DEFAULT_ATOL,
+    solver: str | diffrax.AbstractSolver = "auto",
+    grad_tol: float | None = None,
+    max_norm: float | None = None,
+    max_steps: int = DEFAULT_MAX_STEPS,
+    save_at: Any = None,
+    progress: bool = True,
+) -> Trajectory:
+    """The trajectory of `flow` from `params0` to the horizon, or until the flow has truly ended.
+
+    Args:
+        flow: a :class:`~gradflow.flow.GradientFlow` or :class:`~gradflow.flow.ReducedFlow` (start in its coordinates).
+        params0: the start, a pytree like the problem's parameters.
+        t1: horizon in flow time (dimensionless). ``inf``: until stationary, escaped or out of steps. Negative:
+            backward integration (for stable manifolds) to that time, without a stop test.
+        rtol, atol: local error per step and entry: ``atol + rtol * |y|``.
+        solver: a name of :data:`gradflow.solvers.SOLVER_NAMES` or a diffrax solver object.
+        grad_tol: gradient norm below which the flow counts as ended (unless the point is an unstable one that is being
+            passed). Default: chosen from the problem's scale, then lowered until the remaining distance to the limit is
+            below ``rtol * ||params|| + atol``.
+        max_norm: norm beyond which the trajectory counts as escaped; default ``1e4 * max(1, ||params0||)``.
+        max_steps: attempted steps.
+        save_at: times to save at, increasing and inside [0, t1], hit exactly. Times after the flow has ended hold the
+            endpoint, which is the limit to tolerance. Default: accepted steps, thinned evenly to at most some thousand.
+        progress: show a progress line on a terminal after two seconds.
+
+    Returns:
+        A frozen :class:`~gradflow.trajectories.Trajectory`; look at its `status`. A failed solve is never an exception.
+
+    Accuracy: endpoints of smooth problems are right to 1-100 times rtol; conserved quantities drift by 1-5 times that
+    error. Explicit steps are capped by the stability limit, so that the gradient can fall far below rtol.
+
+    Raises:
+        InputError: a wrong call: non-finite or single-precision start, tolerances, horizon, save times, solver.
+    """
+    clock = time.monotonic()
+    checks.require(isinstance(flow, AbstractFlow), "flow", "be a flow", type(flow).__name__,
+                   "Wrap the problem: gradflow.GradientFlow(problem).")  # fmt: skip
+    rtol, atol = checks.tolerances(rtol, atol)
+    t1 = checks.real("t1", t1, infinite=True)
+    checks.require(t1 not in (0.0, -math.inf), "t1", "be nonzero and not -inf", t1, "Backward runs need a horizon.")
+    params0 = as_params(params0, rtol)
+    max_steps = checks.integer("max_steps", max_steps)
+    size = float(_norm(params0))
+    max_norm = 1e4 * max(1.0, size) if max_norm is None else checks.real("max_norm", max_norm, above=0.0, infinite=True)
+    checks.require(max_norm > size, "max_norm", "be larger than the norm of the start", max_norm, f"It is {size:.6g}.")
+    run = _Run(flow, params0, t1, rtol, atol, solver, grad_tol, max_norm, max_steps, checked_save_at(save_at, t1))
+    status = run.until_done(progress)
+    return run.trajectory(status, time.monotonic() - clock)
+
+
+def checked_save_at(save_at: Any, t1: float) -> np.ndarray | None:
+    """Save times as a float64 array in the order of integration.
+
+    Raises:
+        InputError: unsorted, duplicate, or outside [0, t1].
+    """
+    if save_at is None:
+        return None
+    times = checks.finite_array("save_at", np.atleast_1d(save_at), ndim=1)
+    forward = times * np.sign(t1)
+    checks.require(bool(np.all(np.diff(forward) > 0)), "save_at", "be sorted from 0 towards t1 without duplicates",
+                   times.tolist()[:6])  # fmt: skip
+    checks.require(forward[0] >= 0 and forward[-1] <= abs(t1), "save_at", f"lie inside [0, {t1:g}]",
+                   f"[{times.min():g}, {times.max():g}]")  # fmt: skip
+    return times
+
+
+class _Run:
+    """The mutable middle of :func:`integrate`; it never leaves this module."""
+
+    def __init__(self, flow, params0, t1, rtol, atol, solver, grad_tol, max_norm, max_steps, save_at):
+        self.flow, self.params0, self.t1, self.rtol, self.atol = flow, params0, t1, rtol, atol
+        self.max_norm, self.max_steps, self.save_at = max_norm, max_steps, save_at
+        self.direction = 1.0 if t1 > 0 else -1.0
+        self.automatic = solver == "auto"
+        self.method = _method(make_solver(solver, rtol, atol), rtol, atol, self.direction)
+        self.reason = "explicit order 5, the default" if self.automatic else "asked for"
+        start_value = flow.problem.loss(params0)
+        self.finite_start = bool(np.isfinite(start_value)) and _is_finite(flow.vector_field(params0))
+        self.rows = Rows(params0, save_at)
+        self.capped_before, self.used = 0, 0
+        self.state: State = start(flow, self.method, params0, 0.0, None)
+        self.length = getattr(flow.problem, "weight_scale", 1.0)
+        self.watch = self._first_watch(grad_tol)
+
+    def _first_watch(self, grad_tol: float | None) -> Watch:
+        if grad_tol is not None:
+            self.scale = 1.0
+            level = checks.real("grad_tol", grad_tol, above=0.0)
+        else:
+            self.scale = self.flow.problem.gradient_scale or 0.0
+            level = min(max(1e-6, 100 * self.rtol), 1e-4) if is_implicit(self.method.solver) else 1e-6
+        return Watch(quiet_below=level, first=level, rtol=self.rtol, atol=self.atol, fixed=grad_tol is not None)
+
+    def until_done(self, progress: bool) -> Status:
+        """Chunks and looks until something ends the run."""
+        if not self.finite_start:
+            return Status.NONFINITE
+        if float(self.state.grad_norm) == 0.0:
+            self.watch = self.watch.look(self._look())
+            return Status.STATIONARY
+        bar = tqdm(disable=None if progress else True, delay=2, unit=" steps", leave=False, desc="integrating")
+        try:
+            with bar:
+                while True:
+                    status = self._chunk()
+                    self._show(bar)
+                    if status is not None:
+                        return status
+        except KeyboardInterrupt:
+            return Status.INTERRUPTED
+
+    def _chunk(self) -> Status | None:
+        target = self.rows.next_stop(abs(self.t1))
+        before = int(self.state.num_accepted)
+        self.state = advance(self.flow, self.method, self.state, self._limits(target))
+        state = self.state
+        self.used = int(state.num_accepted + state.num_rejected)
+        self.rows.take(state, int(state.num_accepted) - before)
+        now = abs(float(state.time))
+        if float(_norm(state.params)) > self.max_norm:
+            return Status.ESCAPED
+        if int(state.rejects) >= MAX_REJECTS or float(state.step) <= 4e-16 * now:
+            return Status.STALLED if _is_finite(self.flow.vector_field(state.params)) else Status.NONFINITE
+        if self.direction > 0:
+            self._stop_test(now)
+            if self.watch.ended:
+                return Status.STATIONARY
+        if now >= abs(self.t1):
+            return Status.HORIZON
+        if self.used >= self.max_steps:
+            return Status.STEP_LIMIT
+        self._consider_stiffness()
+        return None
+
+    def _stop_test(self, now: float) -> None:
+        grad_norm = float(self.state.grad_norm)
+        if self.watch.is_passing:
+            if grad_norm > self.watch.loud_above:
+                self.watch = self.watch.leave(now)
+            elif self._is_due(now, grad_norm):
+                self.watch = self.watch.look(self._look())
+        elif int(self.state.quiet) >= 3:
+            self.watch = self.watch.look(self._look())
+            self.state = _reset_quiet(self.state)
+
+    def _is_due(self, now: float, grad_norm: float) -> bool:
+        """While a point is being passed: look again when much quieter, or when patience may have run out."""
+        look = self.watch.lowest_look
+        assert look is not None and self.watch.passing_since is not None
+        dwell = (now - self.watch.passing_since) * abs(look.lowest)
+        return grad_norm == 0.0 or grad_norm < 0.1 * look.grad_norm or dwell >= 60.0
+
+    def _look(self) -> Look:
+        problem, params = self.flow.problem, self.state.params
+        lowest, highest = _extremes(problem, params)
+        grad_norm, time_now = float(self.state.grad_norm), abs(float(self.state.time))
+        return Look(
+            time=time_now,
+            loss=float(problem.loss(params)),
+            grad_norm=grad_norm,
+            scale=self.scale or float(self.state.peak),
+            size=max(float(_norm(params)), self.length),
+            lowest=lowest,
+            highest=highest,
+            newton=curvature.newton_distance(problem, params),
+            creep=grad_norm * (time_now - float(self.state.loud_time)) / math.log(10),
+        )
+
+    def _limits(self, target: float) -> Limits:
+        quiet = self.watch.quiet_below if self.direction > 0 else -1.0
+        array = jnp.asarray
+        return Limits(array(target), array(self.watch.max_step), array(self.max_norm), array(quiet),
+                      array(self.scale), array(self.watch.loud_above))  # fmt: skip
+
+    def _consider_stiffness(self) -> None:
+        capped = int(self.state.num_capped) - self.capped_before
+        if not self.automatic or is_implicit(self.method.solver) or capped < STIFF_AFTER:
+            return
+        if num_parameters(self.state.params) > STIFF_MAX_PARAMETERS:
+            return
+        self.method = _method(make_solver("kvaerno5", self.rtol, self.atol), self.rtol, self.atol, self.direction)
+        self.reason = f"Tsit5 was limited by stability for {capped} steps, until t = {float(self.state.time):.3g}"
+        old = self.state
+        fresh = start(self.flow, self.method, old.params, old.time, old.step)
+        self.state = fresh.carry_on(old)
+
+    def _show(self, bar: tqdm) -> None:
+        state = self.state
+        bar.update(self.used - bar.n)
+        bar.set_postfix_str(f"t = {abs(float(state.time)):.3g}, |grad| = {float(state.grad_norm):.2e}", refresh=False)
+
+    def trajectory(self, status: Status, seconds: float) -> Trajectory:
+        """The frozen result."""
+        times, params, dissipated = self.rows.finish(self.state, fill=status is Status.STATIONARY)
+        return Trajectory(
+            times=times,
+            params=params,
+            start=jax.tree.map(np.asarray, self.params0),
+            endpoint=jax.tree.map(np.asarray, self.state.params),
+            end_time=float(self.state.time),
+            dissipated=dissipated,
+            largest_norm=float(self.state.largest_norm),
+            status=status,
+            num_accepted=int(self.state.num_accepted),
+            num_rejected=int(self.state.num_rejected),
+            solver=type(self.method.solver).__name__,
+            solver_reason=self.reason,
+            rtol=self.rtol,
+            atol=self.atol,
+            grad_tol=self.watch.first * (self.scale or float(self.state.peak)),
+            t1=self.t1,
+            remaining=self.watch.remaining,
+            passages=self.watch.finish(),
+            wall_seconds=seconds,
+        )
+
+
+def _extremes(problem: AbstractProblem, params: Params) -> tuple[float, float]:
+    if num_parameters(params) <= curvature.DIRECT_LIMIT:
+        values = curvature.spectrum(problem, params)
+        return float(values[0]), float(values[-1])
+    ends = curvature.extreme_eigenvalues(problem, params)
+    return float(ends.lowest[0]), float(ends.highest[0])
+
+
+def _method(solver: diffrax.AbstractSolver, rtol: float, atol: float, direction: float) -> Method:
+    controller: diffrax.AbstractStepSizeController = diffrax.PIDController(
+        rtol=np.asarray(rtol), atol=np.asarray(max(atol, 1e-300)), pcoeff=0.0, icoeff=1.0
+    )
+    if not is_implicit(solver):
+        controller = StabilityCap(controller, real_stability_limit(solver))
+    return Method(solver, controller, direction)
+
+
+def _reset_quiet(state: State) -> State:
+    return eqx.tree_at(lambda s: s.quiet, state, jnp.zeros_like(state.quiet))
+
+
+def _norm(tree: Params) -> jax.Array:
+    return jnp.sqrt(sum(jnp.sum(jnp.asarray(leaf) ** 2) for leaf in jax.tree.leaves(tree)))
+
+
+def _is_finite(tree: Params) -> bool:
+    return all(bool(np.all(np.isfinite(leaf))) for leaf in jax.tree.leaves(tree))

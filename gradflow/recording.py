@@ -1,0 +1,89 @@
+"""Rows of a trajectory while it grows: all requested times, or accepted steps thinned to a bounded number.
+
+Only real rows ever leave this module; there is no padding.
+"""
+
+import math
+
+import jax
+import numpy as np
+
+from gradflow.solvers.stepping import State
+from gradflow.types import Params
+
+MAX_ENTRIES = 20_000_000
+"""Numbers kept for one trajectory (160 MB): rows times parameters stays below it."""
+
+MAX_ROWS = 4000
+
+
+class Rows:
+    """The growing table of one integration; mutable, used by the host loop only."""
+
+    def __init__(self, params0: Params, save_at: np.ndarray | None):
+        self.save_at = save_at
+        self.pending = 0
+        num_parameters = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params0))
+        self.limit = int(min(MAX_ROWS, max(200, MAX_ENTRIES // max(num_parameters, 1))))
+        self.stride, self.seen = 1, 0
+        self.times: list[float] = []
+        self.rows: list[Params] = []
+        self.dissipated: list[float] = []
+        self._append(0.0, jax.tree.map(np.asarray, params0), 0.0)
+        if save_at is not None and save_at[0] == 0.0:
+            self.pending = 1
+
+    def next_stop(self, horizon: float) -> float:
+        """The next time (in modulus) the integration must hit exactly."""
+        if self.save_at is None or self.pending >= len(self.save_at):
+            return horizon
+        return min(horizon, abs(float(self.save_at[self.pending])))
+
+    def take(self, state: State, count: int) -> None:
+        """Adds the last `count` accepted steps that are in the chunk's buffers."""
+        if self.save_at is not None:
+            reached = self.pending < len(self.save_at) and float(state.time) == self.save_at[self.pending]
+            if reached:
+                self.pending += 1
+                self._append(float(state.time), jax.tree.map(np.asarray, state.params), float(state.dissipated))
+            return
+        times, dissipated = np.asarray(state.times), np.asarray(state.losses_dissipated)
+        rows = jax.tree.map(np.asarray, state.rows)
+        for index in range(count):
+            self.seen += 1
+            if self.seen % self.stride == 0:
+                row = jax.tree.map(lambda leaf, i=index: leaf[i].copy(), rows)
+                self._append(float(times[index]), row, float(dissipated[index]))
+        if len(self.times) > self.limit:
+            self._thin()
+
+    def finish(self, state: State, fill: bool) -> tuple[np.ndarray, Params, np.ndarray]:
+        """Times, stacked parameters and dissipated energy; the last state is always the last row.
+
+        With `fill` (the flow has ended) the requested times that were not reached get the endpoint.
+        """
+        time, params = float(state.time), jax.tree.map(np.asarray, state.params)
+        if self.save_at is not None:
+            if fill:
+                for later in self.save_at[self.pending :]:
+                    self._append(float(later), params, float(state.dissipated))
+            elif time != self.times[-1]:
+                self._append(time, params, float(state.dissipated))
+            first = 0 if self.save_at[0] == 0.0 or len(self.times) == 1 else 1
+        else:
+            first = 0
+            if time != self.times[-1]:
+                self._append(time, params, float(state.dissipated))
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *self.rows[first:])
+        return np.asarray(self.times[first:]), stacked, np.asarray(self.dissipated[first:])
+
+    def _append(self, time: float, row: Params, dissipated: float) -> None:
+        self.times.append(time)
+        self.rows.append(row)
+        self.dissipated.append(dissipated)
+
+    def _thin(self) -> None:
+        while len(self.times) > self.limit // 2 and self.stride < math.inf:
+            keep = slice(None, None, 2)
+            self.times, self.rows, self.dissipated = self.times[keep], self.rows[keep], self.dissipated[keep]
+            self.stride *= 2

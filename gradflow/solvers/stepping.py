@@ -1,0 +1,223 @@
+"""The compiled part of an integration: some hundred adaptive steps at a time, with a bounded memory of what happened.
+
+Flows are autonomous, so each step is taken on local time [0, h] and flow time is a sum: no digits are lost at
+t = 1e12. The host loop (:mod:`gradflow.integration`) calls :func:`advance` again and again and decides; nothing here
+knows about convergence, saddles or files.
+"""
+
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from gradflow.flow import AbstractFlow
+from gradflow.solvers.step_control import CapState, norm
+from gradflow.types import Params, Scalar
+
+CHUNK = 128
+"""Accepted steps between two looks of the host."""
+
+MAX_REJECTS = 80
+"""Consecutive rejected steps after which a run counts as stalled (the step has shrunk by at least 1e-24)."""
+
+
+class Limits(eqx.Module):
+    """What ends a chunk early: all flow times and norms are dimensionless.
+
+    A gradient is quiet below ``quiet_below * scale``; a `scale` of 0 stands for the largest gradient met so far.
+    """
+
+    stop_time: Scalar
+    max_step: Scalar
+    max_norm: Scalar
+    quiet_below: Scalar
+    scale: Scalar
+    loud_above: Scalar
+
+
+class State(eqx.Module):
+    """Where an integration stands. Counters run over the whole integration except `slot`, which is the chunk's."""
+
+    time: Scalar
+    params: Params
+    grad_norm: Scalar
+    peak: Scalar
+    largest_norm: Scalar
+    loud_time: Scalar
+    dissipated: Scalar
+    step: Scalar
+    solver_state: Any
+    controller_state: Any
+    num_accepted: Int[Array, ""]
+    num_rejected: Int[Array, ""]
+    num_capped: Int[Array, ""]
+    rejects: Int[Array, ""]
+    quiet: Int[Array, ""]
+    slot: Int[Array, ""]
+    times: Float[Array, " chunk"]
+    losses_dissipated: Float[Array, " chunk"]
+    rows: Params
+
+    def carry_on(self, old: "State") -> "State":
+        """This state with the time, energy and counters of `old`: for a change of method in mid-course."""
+        fields = lambda s: (s.time, s.peak, s.largest_norm, s.loud_time, s.dissipated, s.num_accepted, s.num_rejected, s.num_capped)  # noqa: E731
+        return eqx.tree_at(fields, self, fields(old))
+
+
+class Method(eqx.Module):
+    """A solver with its step-size controller and the direction of time (+1.0 or -1.0)."""
+
+    solver: diffrax.AbstractSolver
+    controller: diffrax.AbstractStepSizeController
+    direction: float
+
+    def terms(self) -> diffrax.ODETerm:
+        """The field as a diffrax term whose `args` is the flow."""
+        return diffrax.ODETerm(lambda t, y, flow: _scaled(flow.vector_field(y), self.direction))
+
+
+@eqx.filter_jit
+def start(flow: AbstractFlow, method: Method, params: Params, time: Scalar, first_step: Scalar | None) -> State:
+    """The state from which `method` sets out at `params`; `first_step` None lets the controller choose."""
+    terms, solver = method.terms(), method.solver
+    zero = jnp.zeros(())
+    end, controller_state = method.controller.init(
+        terms, zero, jnp.asarray(jnp.inf), params, first_step, flow, solver.func, solver.error_order(terms)
+    )
+    counter = jnp.zeros((), jnp.int64)
+    return State(
+        time=jnp.asarray(time, zero.dtype),
+        params=params,
+        grad_norm=norm(flow.vector_field(params)),
+        peak=norm(flow.vector_field(params)),
+        largest_norm=norm(params),
+        loud_time=zero,
+        dissipated=zero,
+        step=end,
+        solver_state=solver.init(terms, zero, end, params, flow),
+        controller_state=controller_state,
+        num_accepted=counter,
+        num_rejected=counter,
+        num_capped=counter,
+        rejects=counter,
+        quiet=counter,
+        slot=counter,
+        times=jnp.zeros(CHUNK),
+        losses_dissipated=jnp.zeros(CHUNK),
+        rows=jax.tree.map(lambda leaf: jnp.zeros((CHUNK, *leaf.shape), leaf.dtype), params),
+    )
+
+
+@eqx.filter_jit
+def advance(flow: AbstractFlow, method: Method, state: State, limits: Limits) -> State:
+    """At most :data:`CHUNK` accepted steps, fewer when a limit is met; the rows of the chunk are in the state."""
+    state = eqx.tree_at(lambda s: s.slot, state, jnp.zeros_like(state.slot))
+    return jax.lax.while_loop(
+        lambda s: _goes_on(s, limits), lambda s: _attempt(flow, method, s, limits), state
+    )  # fmt: skip
+
+
+def _goes_on(state: State, limits: Limits) -> Bool[Array, ""]:
+    return (
+        (state.slot < CHUNK)
+        & (jnp.abs(state.time) < limits.stop_time)
+        & (state.quiet < 3)
+        & (state.grad_norm <= limits.loud_above)
+        & (norm(state.params) <= limits.max_norm)
+        & (state.rejects < MAX_REJECTS)
+        & (state.step > 4e-16 * jnp.abs(state.time))
+    )
+
+
+def _attempt(flow: AbstractFlow, method: Method, state: State, limits: Limits) -> State:
+    terms, solver = method.terms(), method.solver
+    zero = jnp.zeros_like(state.time)
+    remaining = limits.stop_time - jnp.abs(state.time)
+    step = jnp.minimum(state.step, limits.max_step)
+    is_last = step >= remaining * (1 - 1e-12)
+    step = jnp.where(is_last, remaining, step)
+
+    params, error, dense, solver_state, result = solver.step(
+        terms, zero, step, state.params, flow, state.solver_state, False
+    )
+    okay = diffrax.is_okay(result) & _all_finite(params)
+    error = jax.tree.map(lambda e: jnp.where(okay & jnp.isfinite(e), e, jnp.inf), error)
+    keep, begin, end, _, controller_state, _ = method.controller.adapt_step_size(
+        zero, step, state.params, params, flow, error, solver.error_order(terms), state.controller_state
+    )
+    keep = keep & okay
+    proposed = end - begin
+    grad_norm = norm(flow.vector_field(params))
+    spent = _dissipation(method, dense, step, state.grad_norm, grad_norm)
+
+    def select(new: Any, old: Any) -> Any:
+        return jax.tree.map(lambda n, o: jnp.where(keep, n, o), new, old)
+
+    time = jnp.where(is_last, method.direction * limits.stop_time, state.time + method.direction * step)
+    dissipated = state.dissipated + method.direction * spent
+    params, grad_norm, time, dissipated = select(
+        (params, grad_norm, time, dissipated), (state.params, state.grad_norm, state.time, state.dissipated)
+    )
+    peak = jnp.maximum(state.peak, grad_norm)
+    level = limits.quiet_below * jnp.where(limits.scale > 0, limits.scale, peak)
+    is_quiet = grad_norm <= level
+    slot = jnp.minimum(state.slot, CHUNK - 1)
+    write = lambda buffer, value: buffer.at[slot].set(jnp.where(keep, value, buffer[slot]))  # noqa: E731
+    return State(
+        time=time,
+        params=params,
+        grad_norm=grad_norm,
+        peak=peak,
+        largest_norm=jnp.maximum(state.largest_norm, norm(params)),
+        loud_time=jnp.where(grad_norm > 10 * level, time, state.loud_time),
+        dissipated=dissipated,
+        # A step shortened to hit a save time says nothing against the length proposed before.
+        step=jnp.where(keep & is_last, jnp.maximum(proposed, _cap_again(method, controller_state, state.step)), proposed),
+        solver_state=select(solver_state, state.solver_state),
+        controller_state=controller_state,
+        num_accepted=state.num_accepted + keep,
+        num_rejected=state.num_rejected + ~keep,
+        num_capped=state.num_capped + (keep & _is_capped(method, controller_state, step)),
+        rejects=jnp.where(keep, 0, state.rejects + 1),
+        quiet=jnp.where(keep, jnp.where(is_quiet, state.quiet + 1, 0), state.quiet),
+        slot=state.slot + keep,
+        times=write(state.times, time),
+        losses_dissipated=write(state.losses_dissipated, dissipated),
+        rows=jax.tree.map(write, state.rows, params),
+    )
+
+
+def _dissipation(method: Method, dense: Any, step: Scalar, before: Scalar, after: Scalar) -> Scalar:
+    """``int ||grad L||^2 dt`` over the step with the solver's own weights, ``h sum_i b_i ||f(Y_i)||^2``.
+
+    That is what the solver would give for the energy as one more component of the state, so its error is of the
+    solver's order, and it costs no evaluation. Solvers without a tableau get the trapezoidal rule.
+    """
+    tableau = getattr(method.solver, "tableau", None)
+    if isinstance(tableau, diffrax.ButcherTableau) and "k" in dense:
+        squares = sum(jnp.sum(leaf**2, axis=tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(dense["k"]))
+        return jnp.dot(jnp.asarray(tableau.b_sol, squares.dtype), squares) / step
+    return 0.5 * step * (before**2 + after**2)
+
+
+def _cap_again(method: Method, controller_state: Any, step: Scalar) -> Scalar:
+    if isinstance(controller_state, CapState):
+        return jnp.minimum(step, method.controller._largest(controller_state.radius))
+    return step
+
+
+def _is_capped(method: Method, controller_state: Any, step: Scalar) -> Bool[Array, ""]:
+    if isinstance(controller_state, CapState):
+        return step >= 0.8 * method.controller._largest(controller_state.radius)
+    return jnp.zeros((), bool)
+
+
+def _all_finite(tree: Params) -> Bool[Array, ""]:
+    return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]).all()
+
+
+def _scaled(tree: Params, factor: float) -> Params:
+    return tree if factor == 1.0 else jax.tree.map(lambda leaf: factor * leaf, tree)

@@ -1,0 +1,143 @@
+"""When has a flow truly ended? The stop test of the integrator, as a state machine without any solver in it.
+
+A small gradient is not a critical point, and a critical point is not a minimum. The test therefore (1) waits for a
+gradient small against a scale of the problem over several accepted steps, (2) looks at the Hessian there: a point with
+a significantly negative eigenvalue is being passed, not reached, and the run goes on until it is left or until longer
+was waited than rounding needs to leave any unstable point; (3) otherwise asks how far the limit still is (the length
+of the Newton step) and lowers its threshold until that is below the solver's tolerance. A trajectory that creeps to
+infinity never passes (3): its Newton step stays as long as the trajectory's own scale.
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+
+from gradflow.trajectories import Passage
+
+PATIENCE = 60.0
+"""Dwell in units of 1/|lowest eigenvalue| after which a saddle is where the run ended; rounding leaves after 36."""
+
+DEGENERATE = 1e-5
+"""Relative curvature below which leaving by rounding takes longer than anybody waits."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the Hessian and the recent past say at a quiet point.
+
+    `scale` is the gradient norm that counts as large, `size` the length scale of the parameters, `newton` the length of
+    the Newton step, `creep` the gradient norm times the time it took to fall by the last factor of ten.
+    """
+
+    time: float
+    loss: float
+    grad_norm: float
+    scale: float
+    size: float
+    lowest: float
+    highest: float
+    newton: float
+    creep: float
+
+    @property
+    def remaining(self) -> float:
+        """Estimate of the distance to the limit: a flow that creeps along a flat valley is far from it."""
+        return max(self.newton, self.creep)
+
+    @property
+    def radius(self) -> float:
+        """Spectral radius of the Hessian."""
+        return max(abs(self.lowest), abs(self.highest))
+
+    @property
+    def is_unstable(self) -> bool:
+        """True when the lowest eigenvalue is negative by more than the distance to the limit can explain."""
+        blur = 100 * self.newton / max(self.size, 1e-300) + 1e-9
+        return self.lowest < -self.radius * min(blur, 0.25)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """The state of the stop test. Pure: each method returns the next state.
+
+    `quiet_below` is the gradient, as a fraction of its scale, that triggers a look (`first` its initial value);
+    `loud_above` the gradient norm at which a passed point counts as left; `max_step` the largest step that still
+    resolves the instability of the point being passed; `fixed` means that the user set the level.
+    """
+
+    quiet_below: float
+    first: float
+    rtol: float
+    atol: float
+    fixed: bool
+    loud_above: float = math.inf
+    max_step: float = math.inf
+    passing_since: float | None = None
+    lowest_look: Look | None = None
+    largest_radius: float = 0.0
+    passages: tuple[Passage, ...] = field(default=())
+    ended: bool = False
+    remaining: float | None = None
+
+    @property
+    def is_passing(self) -> bool:
+        """True while the trajectory stays near a point that the Hessian calls unstable."""
+        return self.passing_since is not None
+
+    def look(self, look: Look) -> "Watch":
+        """The next state after a look at a quiet point."""
+        watch = replace(self, largest_radius=max(self.largest_radius, look.radius))
+        if look.grad_norm == 0.0:
+            return watch._end(look)
+        if look.is_unstable:
+            return watch._pass(look)
+        if watch.is_passing:
+            watch = watch.leave(look.time)
+        tolerance = self.rtol * look.size + self.atol
+        rounding = 1e-14 * look.radius * look.size
+        is_at_rounding = look.grad_norm <= rounding and look.creep <= 1e-3 * look.size
+        if self.fixed or look.remaining <= tolerance or is_at_rounding:
+            return watch._end(look)
+        level = min(max(look.grad_norm / 10, 0.3 * rounding), look.grad_norm / 2)
+        return replace(watch, quiet_below=level / look.scale)
+
+    def leave(self, time: float) -> "Watch":
+        """The next state after the gradient has grown again: the passage is recorded, the test starts anew."""
+        return replace(
+            self,
+            passages=(*self.passages, self._passage(time)),
+            quiet_below=self.first,
+            loud_above=math.inf,
+            max_step=math.inf,
+            passing_since=None,
+            lowest_look=None,
+        )
+
+    def finish(self) -> tuple[Passage, ...]:
+        """All passages, the one still going on included (its end is None)."""
+        return (*self.passages, self._passage(None)) if self.is_passing else self.passages
+
+    def _pass(self, look: Look) -> "Watch":
+        since = look.time if self.passing_since is None else self.passing_since
+        quietest = look
+        if self.lowest_look is not None and self.lowest_look.grad_norm < look.grad_norm:
+            quietest = self.lowest_look
+        watch = replace(
+            self,
+            passing_since=since,
+            lowest_look=quietest,
+            max_step=0.5 / abs(look.lowest),
+            # Leaving means growing past the threshold again, or far past the quietest point that was seen.
+            loud_above=10 * max(self.first * look.scale, look.grad_norm),
+            quiet_below=0.0,
+        )
+        dwelt = (look.time - since) * abs(look.lowest) >= PATIENCE
+        is_degenerate = abs(look.lowest) <= DEGENERATE * watch.largest_radius and look.grad_norm <= 1e-6 * self.first * look.scale
+        return watch._end(look) if dwelt or is_degenerate else watch
+
+    def _end(self, look: Look) -> "Watch":
+        return replace(self, ended=True, remaining=look.remaining)
+
+    def _passage(self, end: float | None) -> Passage:
+        assert self.lowest_look is not None and self.passing_since is not None
+        quietest = self.lowest_look
+        return Passage(self.passing_since, end, quietest.loss, quietest.lowest, quietest.grad_norm)

@@ -1,0 +1,79 @@
+"""What an integration returns: a frozen trajectory with every real row, its status and how it was computed.
+
+No result knows how it is drawn or saved. Arrays are NumPy float64.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from gradflow.status import Status
+from gradflow.types import Params
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A stay near a critical point that is not a minimum: from when to when, at which loss, how unstable.
+
+    `end` is None when the run ended there. `lowest_eigenvalue` is the Hessian's at the quietest point looked at.
+    Times are flow times (dimensionless).
+    """
+
+    start: float
+    end: float | None
+    loss: float
+    lowest_eigenvalue: float
+    lowest_grad_norm: float
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One solution of a flow.
+
+    Attributes:
+        times: flow times of the rows, ``(k,)``; decreasing for backward integration.
+        params: a pytree like the start with a leading axis of length k.
+        start, endpoint: the state at time 0 and the last one reached, at flow time `end_time`.
+        dissipated: ``int_0^t ||grad L||^2 ds`` at the rows, with the solver's own weights on every accepted
+            step; along an exact gradient flow it equals ``L(0) - L(t)``.
+        largest_norm: ``max ||params||`` over all accepted steps, saved or not.
+        status: why the integration stopped.
+        num_steps: attempted steps, ``num_accepted + num_rejected``.
+        solver: name of the solver that finished; `solver_reason` says why it was chosen.
+        rtol, atol, grad_tol, t1: what was asked for (`grad_tol` is the gradient norm at which the stop test begins).
+        remaining: estimate of the distance to the limit at the end (None when it was not estimated).
+        passages: stays near saddles.
+        wall_seconds: duration from a monotonic clock, compilation included.
+    """
+
+    times: Float[np.ndarray, " k"]
+    params: Params
+    start: Params
+    endpoint: Params
+    end_time: float
+    dissipated: Float[np.ndarray, " k"]
+    largest_norm: float
+    status: Status
+    num_accepted: int
+    num_rejected: int
+    solver: str
+    solver_reason: str
+    rtol: float
+    atol: float
+    grad_tol: float
+    t1: float
+    remaining: float | None
+    passages: tuple[Passage, ...]
+    wall_seconds: float
+
+    @property
+    def num_steps(self) -> int:
+        """Attempted steps."""
+        return self.num_accepted + self.num_rejected
+
+    def __str__(self) -> str:
+        return (
+            f"{self.status} at t = {self.end_time:.6g} after {self.num_accepted} steps "
+            f"({self.num_rejected} rejected) with {self.solver}"
+        )
