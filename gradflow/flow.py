@@ -7,7 +7,7 @@ A flow knows its problem; it does not know how it is integrated.
 """
 
 import abc
-from typing import Any
+from typing import Self
 
 import equinox as eqx
 import jax
@@ -33,6 +33,11 @@ class AbstractFlow(eqx.Module):
     @abc.abstractmethod
     def vector_field(self, params: Params) -> Params:
         """The velocity at `params`, a pytree like `params`."""
+
+    def compact(self) -> Self:
+        """The same flow without data that its field does not read (see :meth:`AbstractProblem.compact`)."""
+        is_problem = lambda node: isinstance(node, AbstractProblem)  # noqa: E731
+        return jax.tree.map(lambda node: node.compact() if is_problem(node) else node, self, is_leaf=is_problem)
 
 
 class GradientFlow(AbstractFlow):
@@ -138,8 +143,3 @@ def _reduced_problem(problem: Regression) -> Regression:
     statistics = type(problem.statistics)(root=np.eye(d_in), target=sigma, irreducible=problem.statistics.irreducible)
     reduced = eqx.tree_at(lambda p: (p.X, p.Y, p.statistics), problem, (np.eye(d_in), sigma, statistics))
     return reduced
-
-
-def is_flow(value: Any) -> bool:
-    """True for the flows of this module."""
-    return isinstance(value, AbstractFlow)

@@ -15,6 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from tqdm import tqdm
 
 from gradflow import checks, curvature
@@ -94,6 +95,7 @@ def integrate(
     size = float(_norm(params0))
     max_norm = 1e4 * max(1.0, size) if max_norm is None else checks.real("max_norm", max_norm, above=0.0, infinite=True)
     checks.require(max_norm > size, "max_norm", "be larger than the norm of the start", max_norm, f"It is {size:.6g}.")
+    flow = jax.tree.map(_on_device, flow.compact())
     run = _Run(flow, params0, t1, rtol, atol, solver, grad_tol, max_norm, max_steps, checked_save_at(save_at, t1))
     status = run.until_done(progress)
     return run.trajectory(status, time.monotonic() - clock)
@@ -204,7 +206,7 @@ class _Run:
 
     def _look(self) -> Look:
         problem, params = self.flow.problem, self.state.params
-        lowest, highest = _extremes(problem, params)
+        lowest, highest, offset = _ends_of_spectrum(problem, params)
         grad_norm, time_now = float(self.state.grad_norm), abs(float(self.state.time))
         return Look(
             time=time_now,
@@ -216,6 +218,7 @@ class _Run:
             highest=highest,
             newton=curvature.newton_distance(problem, params),
             creep=grad_norm * (time_now - float(self.state.loud_time)) / math.log(10),
+            offset=offset,
         )
 
     def _limits(self, target: float) -> Limits:
@@ -267,12 +270,20 @@ class _Run:
         )
 
 
-def _extremes(problem: AbstractProblem, params: Params) -> tuple[float, float]:
-    if num_parameters(params) <= curvature.DIRECT_LIMIT:
-        values = curvature.spectrum(problem, params)
-        return float(values[0]), float(values[-1])
-    ends = curvature.extreme_eigenvalues(problem, params)
-    return float(ends.lowest[0]), float(ends.highest[0])
+def _on_device(leaf: Any) -> Any:
+    """Data are moved to the device once, not with every chunk of steps."""
+    return jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf
+
+
+def _ends_of_spectrum(problem: AbstractProblem, params: Params) -> tuple[float, float, float]:
+    """Lowest and highest eigenvalue of the Hessian, and ``|<v, grad>| / |lowest|`` for the lowest one's direction v."""
+    if num_parameters(params) > curvature.DIRECT_LIMIT:
+        ends = curvature.extreme_eigenvalues(problem, params)
+        return float(ends.lowest[0]), float(ends.highest[0]), math.nan
+    values, vectors = curvature.eigenpairs(problem, params)
+    gradient = np.asarray(ravel_pytree(problem.gradient(params))[0])
+    offset = abs(float(vectors[:, 0] @ gradient)) / max(abs(float(values[0])), np.finfo(float).tiny)
+    return float(values[0]), float(values[-1]), offset
 
 
 def _method(solver: diffrax.AbstractSolver, rtol: float, atol: float, direction: float) -> Method:

@@ -8,7 +8,7 @@ know how it is descended. Square-loss linear networks are written out by hand on
 import abc
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import equinox as eqx
 import jax
@@ -61,6 +61,10 @@ class AbstractProblem(eqx.Module):
         """The Hessian applied to `direction`, without forming it."""
         params, direction = as_params(params, name="params"), as_params(direction, name="direction")
         return jax.jvp(self.gradient, (params,), (direction,))[1]
+
+    def compact(self) -> Self:
+        """The same problem without what its loss does not read; what compiled code is handed."""
+        return self
 
     @property
     def gradient_scale(self) -> float | None:
@@ -120,6 +124,12 @@ class Regression(AbstractProblem):
         self.statistics = linear_statistics(self.X, self.Y, self._weight) if closed_form else None
         if self.statistics is not None:
             _warn_about_hypotheses(self.spectrum, self.Y.shape[0])
+
+    def compact(self) -> Self:
+        """The same problem without its samples, when the statistics say all: a step's cost must not grow with them."""
+        if self.statistics is None:
+            return self
+        return eqx.tree_at(lambda p: (p.X, p.Y), self, (self.X[:, :0], self.Y[:, :0]))
 
     @property
     def _weight(self) -> float:

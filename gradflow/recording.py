@@ -47,7 +47,7 @@ class Rows:
                 self.pending += 1
                 self._append(float(state.time), jax.tree.map(np.asarray, state.params), float(state.dissipated))
             return
-        times, dissipated = np.asarray(state.times), np.asarray(state.losses_dissipated)
+        times, dissipated = np.asarray(state.times), np.asarray(state.dissipations)
         rows = jax.tree.map(np.asarray, state.rows)
         for index in range(count):
             self.seen += 1

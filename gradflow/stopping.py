@@ -25,7 +25,8 @@ class Look:
     """What the Hessian and the recent past say at a quiet point.
 
     `scale` is the gradient norm that counts as large, `size` the length scale of the parameters, `newton` the length of
-    the Newton step, `creep` the gradient norm times the time it took to fall by the last factor of ten.
+    the Newton step, `creep` the gradient norm times the time it took to fall by the last factor of ten, `offset` the
+    distance from the stable manifold of an unstable point (NaN when not computed).
     """
 
     time: float
@@ -37,6 +38,7 @@ class Look:
     highest: float
     newton: float
     creep: float
+    offset: float = math.nan
 
     @property
     def remaining(self) -> float:
@@ -140,4 +142,8 @@ class Watch:
     def _passage(self, end: float | None) -> Passage:
         assert self.lowest_look is not None and self.passing_since is not None
         quietest = self.lowest_look
-        return Passage(self.passing_since, end, quietest.loss, quietest.lowest, quietest.grad_norm)
+        offset, tolerance = quietest.offset, self.rtol * quietest.size + self.atol
+        resolved = None if math.isnan(offset) else offset > tolerance
+        return Passage(
+            self.passing_since, end, quietest.loss, quietest.lowest, quietest.grad_norm, offset, resolved
+        )  # fmt: skip

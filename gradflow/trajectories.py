@@ -16,8 +16,11 @@ from gradflow.types import Params
 class Passage:
     """A stay near a critical point that is not a minimum: from when to when, at which loss, how unstable.
 
-    `end` is None when the run ended there. `lowest_eigenvalue` is the Hessian's at the quietest point looked at.
-    Times are flow times (dimensionless).
+    `end` is None when the run ended there. `lowest_eigenvalue` is the Hessian's at the quietest point looked at, and
+    `offset` the distance from the stable manifold there, along the most unstable direction (NaN when it was not
+    computed: more than :data:`gradflow.curvature.DIRECT_LIMIT` parameters). `is_resolved` is False when that is below
+    the solver's tolerance: the start lies on the stable manifold as far as this run can tell, and whether and to which
+    side it leaves was decided by rounding and truncation, not by the flow. Times are flow times (dimensionless).
     """
 
     start: float
@@ -25,6 +28,8 @@ class Passage:
     loss: float
     lowest_eigenvalue: float
     lowest_grad_norm: float
+    offset: float
+    is_resolved: bool | None
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,8 @@ def make_solver(solver: str | diffrax.AbstractSolver, rtol: float, atol: float) 
     if is_implicit(made):
         # Full Newton, not diffrax's default chord iteration: the chord's slow contraction then limits the step, which
         # costs 50 to 100 times more steps on a stiff valley.
-        finder = optx.Newton(rtol=1e-2 * rtol, atol=1e-2 * atol + 1e-15)
+        # The floor is what rounding lets Newton reach on a stiff problem; below it every step would be rejected.
+        finder = optx.Newton(rtol=max(0.1 * rtol, 1e-11), atol=max(0.1 * atol, 1e-13))
         made = eqx.tree_at(lambda s: s.root_finder, made, finder)
     return made
 

@@ -58,7 +58,7 @@ class State(eqx.Module):
     quiet: Int[Array, ""]
     slot: Int[Array, ""]
     times: Float[Array, " chunk"]
-    losses_dissipated: Float[Array, " chunk"]
+    dissipations: Float[Array, " chunk"]
     rows: Params
 
     def carry_on(self, old: "State") -> "State":
@@ -106,7 +106,7 @@ def start(flow: AbstractFlow, method: Method, params: Params, time: Scalar, firs
         quiet=counter,
         slot=counter,
         times=jnp.zeros(CHUNK),
-        losses_dissipated=jnp.zeros(CHUNK),
+        dissipations=jnp.zeros(CHUNK),
         rows=jax.tree.map(lambda leaf: jnp.zeros((CHUNK, *leaf.shape), leaf.dtype), params),
     )
 
@@ -133,13 +133,14 @@ def _goes_on(state: State, limits: Limits) -> Bool[Array, ""]:
 
 
 def _attempt(flow: AbstractFlow, method: Method, state: State, limits: Limits) -> State:
-    terms, solver = method.terms(), method.solver
-    zero = jnp.zeros_like(state.time)
+    """One step of the solver, taken over when the controller keeps it."""
+    solver, zero = method.solver, jnp.zeros_like(state.time)
     remaining = limits.stop_time - jnp.abs(state.time)
     step = jnp.minimum(state.step, limits.max_step)
     is_last = step >= remaining * (1 - 1e-12)
     step = jnp.where(is_last, remaining, step)
 
+    terms = method.terms()
     params, error, dense, solver_state, result = solver.step(
         terms, zero, step, state.params, flow, state.solver_state, False
     )
@@ -149,45 +150,52 @@ def _attempt(flow: AbstractFlow, method: Method, state: State, limits: Limits) -
         zero, step, state.params, params, flow, error, solver.error_order(terms), state.controller_state
     )
     keep = keep & okay
-    proposed = end - begin
     grad_norm = norm(flow.vector_field(params))
     spent = _dissipation(method, dense, step, state.grad_norm, grad_norm)
-
-    def select(new: Any, old: Any) -> Any:
-        return jax.tree.map(lambda n, o: jnp.where(keep, n, o), new, old)
-
-    time = jnp.where(is_last, method.direction * limits.stop_time, state.time + method.direction * step)
-    dissipated = state.dissipated + method.direction * spent
-    params, grad_norm, time, dissipated = select(
-        (params, grad_norm, time, dissipated), (state.params, state.grad_norm, state.time, state.dissipated)
+    moved = (
+        params,
+        solver_state,
+        grad_norm,
+        jnp.where(is_last, method.direction * limits.stop_time, state.time + method.direction * step),
+        state.dissipated + method.direction * spent,
     )
-    peak = jnp.maximum(state.peak, grad_norm)
+    old = (state.params, state.solver_state, state.grad_norm, state.time, state.dissipated)
+    params, solver_state, grad_norm, time, dissipated = jax.tree.map(lambda n, o: jnp.where(keep, n, o), moved, old)
+    # A step shortened to hit a save time says nothing against the length proposed before.
+    proposed = jnp.where(keep & is_last, jnp.maximum(end - begin, _cap_again(method, controller_state, state.step)), end - begin)
+    fields = lambda s: (  # noqa: E731
+        s.params, s.solver_state, s.grad_norm, s.time, s.dissipated, s.step, s.controller_state
+    )  # fmt: skip
+    values = (params, solver_state, grad_norm, time, dissipated, proposed, controller_state)
+    capped = keep & _is_capped(method, controller_state, step)
+    return _count(eqx.tree_at(fields, state, values), limits, keep, capped)
+
+
+def _count(state: State, limits: Limits, keep: Bool[Array, ""], capped: Bool[Array, ""]) -> State:
+    """`state` after a step, with its counters, extremes and rows brought up to date."""
+    peak = jnp.maximum(state.peak, state.grad_norm)
     level = limits.quiet_below * jnp.where(limits.scale > 0, limits.scale, peak)
-    is_quiet = grad_norm <= level
     slot = jnp.minimum(state.slot, CHUNK - 1)
     write = lambda buffer, value: buffer.at[slot].set(jnp.where(keep, value, buffer[slot]))  # noqa: E731
-    return State(
-        time=time,
-        params=params,
-        grad_norm=grad_norm,
-        peak=peak,
-        largest_norm=jnp.maximum(state.largest_norm, norm(params)),
-        loud_time=jnp.where(grad_norm > 10 * level, time, state.loud_time),
-        dissipated=dissipated,
-        # A step shortened to hit a save time says nothing against the length proposed before.
-        step=jnp.where(keep & is_last, jnp.maximum(proposed, _cap_again(method, controller_state, state.step)), proposed),
-        solver_state=select(solver_state, state.solver_state),
-        controller_state=controller_state,
-        num_accepted=state.num_accepted + keep,
-        num_rejected=state.num_rejected + ~keep,
-        num_capped=state.num_capped + (keep & _is_capped(method, controller_state, step)),
-        rejects=jnp.where(keep, 0, state.rejects + 1),
-        quiet=jnp.where(keep, jnp.where(is_quiet, state.quiet + 1, 0), state.quiet),
-        slot=state.slot + keep,
-        times=write(state.times, time),
-        losses_dissipated=write(state.losses_dissipated, dissipated),
-        rows=jax.tree.map(write, state.rows, params),
+    fields = lambda s: (  # noqa: E731
+        s.peak, s.largest_norm, s.loud_time, s.num_accepted, s.num_rejected, s.num_capped, s.rejects, s.quiet, s.slot,
+        s.times, s.dissipations, s.rows,
+    )  # fmt: skip
+    values = (
+        peak,
+        jnp.maximum(state.largest_norm, norm(state.params)),
+        jnp.where(state.grad_norm > 10 * level, state.time, state.loud_time),
+        state.num_accepted + keep,
+        state.num_rejected + ~keep,
+        state.num_capped + capped,
+        jnp.where(keep, 0, state.rejects + 1),
+        jnp.where(keep, jnp.where(state.grad_norm <= level, state.quiet + 1, 0), state.quiet),
+        state.slot + keep,
+        write(state.times, state.time),
+        write(state.dissipations, state.dissipated),
+        jax.tree.map(write, state.rows, state.params),
     )
+    return eqx.tree_at(fields, state, values)
 
 
 def _dissipation(method: Method, dense: Any, step: Scalar, before: Scalar, after: Scalar) -> Scalar:

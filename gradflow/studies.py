@@ -1,0 +1,186 @@
+"""A whole run as one frozen bundle: certified before, integrated, monitored, checked against its promises, named.
+
+:func:`study` is the main job of the library in one call. It composes the rooms before it and adds nothing of its own
+but the checks, which compare what was promised a priori with what was observed. No study knows how it is drawn or saved.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from gradflow.certificates import Certificate, certificates_of
+from gradflow.convergence import ObservedRate, observed_rate
+from gradflow.critical_points import CriticalPoint, classify
+from gradflow.flow import AbstractFlow
+from gradflow.integration import integrate
+from gradflow.monitoring import DRIFT_FACTOR, ROUNDING, monitor
+from gradflow.precision import in_double
+from gradflow.provenance import provenance
+from gradflow.status import Status
+from gradflow.trajectories import Trajectory
+from gradflow.types import Params
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison of a promise with a run.
+
+    `passed` is None when there was nothing to compare (no certificate, no invariant); `measured` and `limit` are
+    dimensionless, NaN when there is none.
+    """
+
+    name: str
+    statement: str
+    passed: bool | None
+    measured: float
+    limit: float
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything about one run; what reports, figures and results files are made from.
+
+    `flow` is None in a study loaded from a file whose landscape only its author has.
+    """
+
+    flow: AbstractFlow | None
+    trajectory: Trajectory
+    record: xr.Dataset
+    certificates: tuple[Certificate, ...]
+    checks: tuple[Check, ...]
+    point: CriticalPoint
+    rate: ObservedRate
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """True when no check failed."""
+        return all(check.passed is not False for check in self.checks)
+
+
+@in_double
+def study(flow: AbstractFlow, params0: Params, t1: float = math.inf, *, settings: Mapping | None = None, **options) -> Study:
+    """Certifies, integrates, monitors, checks and classifies the trajectory of `flow` from `params0`.
+
+    Args:
+        flow, params0, t1: as for :func:`gradflow.integrate`.
+        settings: what the caller wants to be remembered with the results (data set, seed, widths, ...).
+        **options: further keywords of :func:`gradflow.integrate`.
+
+    Returns:
+        A frozen :class:`Study`.
+
+    Raises:
+        InputError: a wrong call, before anything is integrated. Numerical outcomes are in ``study.trajectory.status``.
+    """
+    certificates = certificates_of(flow, params0)
+    trajectory = integrate(flow, params0, t1, **options)
+    record = monitor(flow, trajectory)
+    point = classify(flow.problem, trajectory.endpoint)
+    rate = _tail_rate(record, trajectory, point)
+    return Study(
+        flow=flow,
+        trajectory=trajectory,
+        record=record,
+        certificates=certificates,
+        checks=checks_of(record, trajectory, certificates, rate),
+        point=point,
+        rate=rate,
+        settings=dict(settings or {}),
+        provenance=provenance(),
+    )
+
+
+def checks_of(
+    record: xr.Dataset, trajectory: Trajectory, certificates: tuple[Certificate, ...], rate: ObservedRate
+) -> tuple[Check, ...]:
+    """The comparisons of a study, in the order of tables."""
+    promised = {certificate.name: certificate for certificate in certificates}
+    return (
+        _ended(trajectory),
+        _bounded(record, trajectory),
+        _invariant(record),
+        _energy(record, trajectory),
+        _descent(record, trajectory),
+        _envelope(record, trajectory),
+        _rate(rate, promised.get("exponential_rate")),
+    )
+
+
+def _tail_rate(record: xr.Dataset, trajectory: Trajectory, point: CriticalPoint) -> ObservedRate:
+    """The observed law of the loss above its limit: the refined endpoint's loss once critical, the last one else."""
+    is_named = point.kind not in ("not_critical", "undetermined")
+    limit = point.loss if is_named and trajectory.status is Status.STATIONARY else math.nan
+    excess = record["loss"].values - limit
+    return observed_rate(trajectory.times, excess)
+
+
+def _ended(trajectory: Trajectory) -> Check:
+    status = trajectory.status
+    passed = not status.is_failure and status is not Status.INTERRUPTED
+    return Check("ended", f"the integration came to its end ({status})", passed, trajectory.end_time, trajectory.t1)
+
+
+def _bounded(record: xr.Dataset, trajectory: Trajectory) -> Check:
+    bound, largest = float(record["bound"]), trajectory.largest_norm
+    statement = "sup ||W(t)|| <= R, the certified bound on every trajectory from this start"
+    if math.isnan(bound):
+        return Check("bounded", "not certified: no theory bounds this problem", None, largest, bound)
+    slack = 1 + DRIFT_FACTOR * trajectory.rtol
+    return Check("bounded", statement, largest <= bound * slack, largest, bound)
+
+
+def _invariant(record: xr.Dataset) -> Check:
+    claimed = record["claimed"].values
+    if not claimed.any():
+        return Check("invariants", "no conserved quantity is known for this flow", None, math.nan, math.nan)
+    drift = record["relative_drift"].values[:, claimed].max()
+    limit = record["drift_tolerance"].values[claimed].min()
+    statement = "the drift of every invariant is consistent with the solver's tolerance"
+    return Check("invariants", statement, bool(record["consistent"].values[claimed].all()), float(drift), float(limit))
+
+
+def _energy(record: xr.Dataset, trajectory: Trajectory) -> Check:
+    defect = float(record["energy_defect"].max())
+    limit = DRIFT_FACTOR * trajectory.rtol + ROUNDING
+    if float(record["grad_norm"].values.max()) == 0.0:
+        return Check("energy", "nothing was dissipated: the start is critical", None, 0.0, limit)
+    # Relative to what was dissipated; the loss itself carries its own rounding.
+    dissipated = float(np.abs(record["dissipated"].values).max())
+    limit += 1e-14 * float(np.abs(record["loss"].values).max()) / max(dissipated, 1e-300)
+    statement = "dL/dt = -||grad L||^2: the loss lost is the energy dissipated"
+    return Check("energy", statement, defect <= limit, defect, limit)
+
+
+def _descent(record: xr.Dataset, trajectory: Trajectory) -> Check:
+    loss = record["loss"].values * np.sign(trajectory.t1)
+    scale = float(np.abs(loss).max()) or 1.0
+    rise = float(np.max(np.diff(loss), initial=0.0)) / scale
+    limit = DRIFT_FACTOR * trajectory.rtol + ROUNDING
+    return Check("descent", "the loss never rises along the flow", rise <= limit, rise, limit)
+
+
+def _envelope(record: xr.Dataset, trajectory: Trajectory) -> Check:
+    statement = "L(t) stays below the certified exponential envelope"
+    envelope, loss = record["envelope"].values, record["loss"].values
+    if np.isnan(envelope).any():
+        return Check("envelope", "no exponential rate is certified for this start", None, math.nan, math.nan)
+    slack = DRIFT_FACTOR * trajectory.rtol * float(loss[0]) + 1e-15
+    above = float(np.max((loss - envelope) / max(float(loss[0]), 1e-300)))
+    return Check("envelope", statement, bool(np.all(loss <= envelope + slack)), above, slack)
+
+
+def _rate(rate: ObservedRate, certificate: Certificate | None) -> Check:
+    observed = getattr(rate, "rate", math.nan) if rate.law == "exponential" else math.nan
+    if certificate is None or not certificate.holds:
+        return Check("rate", "no exponential rate is certified for this start", None, observed, math.nan)
+    promised = certificate.values["rate"]
+    if rate.law != "exponential":
+        return Check("rate", f"the observed law of the tail is {rate.law}", None, math.nan, promised)
+    passed = observed + 3 * rate.standard_error >= promised
+    return Check("rate", "the observed rate of the loss is at least the certified one", passed, observed, promised)
