@@ -1,0 +1,179 @@
+"""Tables in text files: a line is a sample, a column a feature or a target.
+
+A table is read line by line: its text is never in memory as a whole, and the first bad line ends the reading.
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from gradflow import checks
+from gradflow.datasets.dataset import Dataset, one_hot, warn
+
+Targets: TypeAlias = int | str | Sequence[int] | Sequence[str]
+
+MISSING = ("", "na", "n/a", "nan", "null", "none")
+"""Entries that mean "no number here", in any case; they are refused like NaN."""
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What the first line and the caller say about a table: its columns, and which of them are targets."""
+
+    file_name: str
+    names: tuple[str, ...]
+    targets: tuple[int, ...]
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        return tuple(column for column in range(len(self.names)) if column not in self.targets)
+
+    def names_of(self, columns: Sequence[int]) -> tuple[str, ...]:
+        return tuple(self.names[column] for column in columns)
+
+    def place(self, column: int) -> str:
+        return f"column {column} ('{self.names[column]}') of {self.file_name}"
+
+
+def from_csv(
+    file: Path, delimiter: str, header: bool | None, targets: Targets | None, fields: dict[str, Any]
+) -> Dataset:
+    """The data in a ``.csv``; the arguments mean what :func:`gradflow.datasets.from_file` says."""
+    task = fields["task"]
+    checks.require(len(delimiter) == 1, "delimiter", "be a single character", repr(delimiter))
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            lines = (line for line in csv.reader(stream, delimiter=delimiter) if "".join(line).strip() or len(line) > 1)
+            table, values, labels = _read_table(file.name, lines, header, task, targets)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise checks.InputError(f"`{file.name}` must be a table in UTF-8 text, but got: {error}.") from None
+    X = values[:, : len(table.features)]
+    _check_finite(table, table.features, X)
+    _warn_about_index(table, X)
+    fields["feature_names"] = fields["target_names"] = table.names_of(table.features)
+    if task == "autoencoder":
+        return Dataset(X.T, X.T, **fields)
+    if task == "classification":
+        Y, fields["target_names"] = one_hot(_labels(table, labels))
+        return Dataset(X.T, Y, **fields)
+    Y = values[:, len(table.features) :]
+    _check_finite(table, table.targets, Y)
+    fields["target_names"] = table.names_of(table.targets)
+    return Dataset(X.T, Y.T, **fields)
+
+
+def _read_table(
+    file_name: str, lines: Iterator[list[str]], header: bool | None, task: str, targets: Targets | None
+) -> tuple[_Table, np.ndarray, list[str]]:
+    """The layout, the numbers (features, then the targets of a regression), and the first target of each as text."""
+    first = next(lines, None)
+    if first is None:
+        raise checks.InputError(f"`{file_name}` must have at least one line, but got none.")
+    first = [entry.strip() for entry in first]
+    has_header = header if header is not None else not any(_is_number(entry) for entry in first)
+    names = tuple(first) if has_header else tuple(f"x{column}" for column in range(len(first)))
+    table = _Table(file_name, names, _target_columns(file_name, names, task, targets))
+    numeric = (*table.features, *table.targets) if task == "regression" else table.features
+
+    rows, labels = [], []
+    if not has_header:
+        rows.append(_numbers(table, numeric, 0, first))
+        labels.append(first[table.targets[0]] if table.targets else "")
+    for line in lines:
+        rows.append(_numbers(table, numeric, len(rows), line))
+        labels.append(line[table.targets[0]].strip() if table.targets else "")
+    checks.require(len(rows) > 0, file_name, "have at least one sample", "a header only")
+    return table, np.stack(rows), labels
+
+
+def _target_columns(file_name: str, names: Sequence[str], task: str, targets: Targets | None) -> tuple[int, ...]:
+    if targets is None:
+        targets = () if task == "autoencoder" else 1
+    count = len(names)
+    chosen: list[int] = []
+    if isinstance(targets, int):
+        last = checks.integer("targets", targets)
+        chosen = list(range(max(count - last, 0), count))
+    else:
+        for target in (targets,) if isinstance(targets, str) else targets:
+            if isinstance(target, str):
+                checks.choice("targets", target, names)
+                checks.require(list(names).count(target) == 1, "targets", "name a single column", repr(target))
+                chosen.append(list(names).index(target))
+            else:
+                column = checks.integer("targets", target, at_least=-count)
+                checks.require(column < count, "targets", f"be a column of {file_name}, 0 to {count - 1}", column)
+                chosen.append(column % count)
+    checks.require(len(set(chosen)) == len(chosen), "targets", "name each column once", repr(targets))
+    checks.require(bool(chosen) or task == "autoencoder", "targets", "name at least one column", repr(targets))
+    one = task != "classification" or len(chosen) == 1
+    checks.require(one, "targets", "be the one column of class labels for a classification", repr(targets))
+    checks.require(
+        count > len(chosen),
+        file_name,
+        "have a column that is not a target",
+        f"{count} column(s), {len(chosen)} of them target(s)",
+        "If something else than a comma parts the entries, say so with `delimiter`.",
+    )
+    return tuple(chosen)
+
+
+def _numbers(table: _Table, columns: Sequence[int], row: int, line: Sequence[str]) -> np.ndarray:
+    checks.require(
+        len(line) == len(table.names),
+        f"row {row} of {table.file_name}",
+        f"have {len(table.names)} entries like the first line",
+        len(line),
+    )
+    try:
+        return np.array([_number(line[column]) for column in columns])
+    except ValueError:
+        bad = next(column for column in columns if not _is_number(line[column]) and not _is_missing(line[column]))
+    raise checks.InputError(
+        f"`{table.place(bad)}` must hold numbers, but got {line[bad].strip()!r} at row {row}. Encode or drop that "
+        "column; a column of class labels can be the target with task='classification'."
+        + (" If the first line names the columns, pass header=True." if row == 0 else "")
+    )
+
+
+def _number(entry: str) -> float:
+    if "_" in entry:  # Python reads 2024_01 as 202401
+        raise ValueError
+    return np.nan if _is_missing(entry) else float(entry)
+
+
+def _is_missing(entry: str) -> bool:
+    return entry.strip().lower() in MISSING
+
+
+def _is_number(entry: str) -> bool:
+    try:
+        return not np.isnan(_number(entry))
+    except ValueError:
+        return False
+
+
+def _check_finite(table: _Table, columns: Sequence[int], values: np.ndarray) -> None:
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        row, place = (int(index) for index in bad[0])
+        raise checks.InputError(
+            f"`{table.place(columns[place])}` must be finite, but got {values[row, place]} at row {row} "
+            f"(of {len(bad)} such entries). Remove or impute them."
+        )
+
+
+def _labels(table: _Table, labels: list[str]) -> list[float] | list[str]:
+    gap = next((row for row, label in enumerate(labels) if _is_missing(label)), None)
+    checks.require(gap is None, table.place(table.targets[0]), "have a label in each row", f"none at row {gap}")
+    return [float(label) for label in labels] if all(map(_is_number, labels)) else labels
+
+
+def _warn_about_index(table: _Table, X: np.ndarray) -> None:
+    for place, column in enumerate(table.features):
+        if table.names[column] == "" and np.array_equal(X[:, place], np.arange(len(X))):
+            warn(f"{table.file_name}: column {column} has no name and counts the rows; it is read as a feature.", 4)
