@@ -131,7 +131,11 @@ def _drifts(invariants: tuple[Invariant, ...], trajectory: Trajectory, size: flo
     return {
         "drift": (("time", "invariant"), drift, "drift of the invariant (largest entry)"),
         "relative_drift": (("time", "invariant"), relative, "drift relative to the scale of the weights"),
-        "drift_tolerance": (("invariant",), np.full(len(invariants), tolerance), "relative drift the tolerance explains"),
+        "drift_tolerance": (
+            ("invariant",),
+            np.full(len(invariants), tolerance),
+            "relative drift the tolerance explains",
+        ),
         "consistent": (("invariant",), consistent, "drift is consistent with the tolerance"),
         "claimed": (("invariant",), claimed, "an exact law is known for this quantity"),
     }
@@ -191,7 +195,9 @@ def _along(problem: AbstractProblem, rows: Params) -> tuple[np.ndarray, np.ndarr
 
 
 def _layer_norms(rows: Params) -> np.ndarray:
-    return np.stack([np.sqrt((np.asarray(leaf).reshape(len(leaf), -1) ** 2).sum(1)) for leaf in jax.tree.leaves(rows)], 1)
+    return np.stack(
+        [np.sqrt((np.asarray(leaf).reshape(len(leaf), -1) ** 2).sum(1)) for leaf in jax.tree.leaves(rows)], 1
+    )
 
 
 def _row_norm(rows: Params) -> np.ndarray:

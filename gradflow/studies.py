@@ -64,7 +64,9 @@ class Study:
 
 
 @in_double
-def study(flow: AbstractFlow, params0: Params, t1: float = math.inf, *, settings: Mapping | None = None, **options) -> Study:
+def study(
+    flow: AbstractFlow, params0: Params, t1: float = math.inf, *, settings: Mapping | None = None, **options
+) -> Study:
     """Certifies, integrates, monitors, checks and classifies the trajectory of `flow` from `params0`.
 
     Args:
@@ -117,7 +119,7 @@ def _tail_rate(record: xr.Dataset, trajectory: Trajectory, point: CriticalPoint)
     is_named = point.kind not in ("not_critical", "undetermined")
     limit = point.loss if is_named and trajectory.status is Status.STATIONARY else math.nan
     excess = record["loss"].values - limit
-    return observed_rate(trajectory.times, excess)
+    return observed_rate(np.abs(trajectory.times), excess)
 
 
 def _ended(trajectory: Trajectory) -> Check:
@@ -132,7 +134,7 @@ def _bounded(record: xr.Dataset, trajectory: Trajectory) -> Check:
     if math.isnan(bound):
         return Check("bounded", "not certified: no theory bounds this problem", None, largest, bound)
     slack = 1 + DRIFT_FACTOR * trajectory.rtol
-    return Check("bounded", statement, largest <= bound * slack, largest, bound)
+    return Check("bounded", statement, bool(largest <= bound * slack), largest, bound)
 
 
 def _invariant(record: xr.Dataset) -> Check:
@@ -154,7 +156,7 @@ def _energy(record: xr.Dataset, trajectory: Trajectory) -> Check:
     dissipated = float(np.abs(record["dissipated"].values).max())
     limit += 1e-14 * float(np.abs(record["loss"].values).max()) / max(dissipated, 1e-300)
     statement = "dL/dt = -||grad L||^2: the loss lost is the energy dissipated"
-    return Check("energy", statement, defect <= limit, defect, limit)
+    return Check("energy", statement, bool(defect <= limit), defect, limit)
 
 
 def _descent(record: xr.Dataset, trajectory: Trajectory) -> Check:
@@ -162,7 +164,7 @@ def _descent(record: xr.Dataset, trajectory: Trajectory) -> Check:
     scale = float(np.abs(loss).max()) or 1.0
     rise = float(np.max(np.diff(loss), initial=0.0)) / scale
     limit = DRIFT_FACTOR * trajectory.rtol + ROUNDING
-    return Check("descent", "the loss never rises along the flow", rise <= limit, rise, limit)
+    return Check("descent", "the loss never rises along the flow", bool(rise <= limit), rise, limit)
 
 
 def _envelope(record: xr.Dataset, trajectory: Trajectory) -> Check:
@@ -182,5 +184,5 @@ def _rate(rate: ObservedRate, certificate: Certificate | None) -> Check:
     promised = certificate.values["rate"]
     if rate.law != "exponential":
         return Check("rate", f"the observed law of the tail is {rate.law}", None, math.nan, promised)
-    passed = observed + 3 * rate.standard_error >= promised
+    passed = bool(observed + 3 * rate.standard_error >= promised)
     return Check("rate", "the observed rate of the loss is at least the certified one", passed, observed, promised)

@@ -9,10 +9,10 @@ import warnings
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import hypothesis  # noqa: E402
-import pytest  # noqa: E402
+import hypothesis
+import pytest
 
-from gradflow import checks  # noqa: E402
+from gradflow import checks
 
 hypothesis.settings.register_profile("gradflow", deadline=None, derandomize=True, print_blob=False)
 hypothesis.settings.load_profile("gradflow")

@@ -36,7 +36,10 @@ def test_the_reduced_field_is_the_preconditioned_one_in_original_coordinates():
     problem, (first, last) = _problem()
     flow = gf.ReducedFlow(problem)
     residual = problem.Y - last @ first @ problem.X
-    expected = last.T @ residual @ problem.X.T @ np.linalg.inv(problem.X @ problem.X.T), residual @ problem.X.T @ first.T
+    expected = (
+        last.T @ residual @ problem.X.T @ np.linalg.inv(problem.X @ problem.X.T),
+        residual @ problem.X.T @ first.T,
+    )
     velocity = flow.weights(flow.vector_field(flow.coordinates((first, last))))
     for ours, theirs in zip(velocity, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)

@@ -7,7 +7,8 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import gradflow as gf
-from gradflow import checks, problem as problem_module
+from gradflow import checks
+from gradflow import problem as problem_module
 
 WIDTHS = [(3, 2), (3, 4, 2), (4, 2, 3, 2), (2, 3, 1, 3, 2), (3, 2, 2, 2, 2, 3)]
 

@@ -1,0 +1,200 @@
+"""Newton's method on the normal space of a critical set, kept on a short leash.
+
+The pseudo-inverse of the Hessian moves a state straight to the nearest point where the gradient vanishes, minimum or
+saddle, and leaves the directions along the set alone. Degenerate points are reached at a linear rate; multiples of the
+Newton step are tried there (the p-fold step is exact for a homogeneous potential of degree p + 1). A state that would
+have to move further than the leash is not refined: it is not at a critical set, however small its gradient.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from gradflow import checks
+from gradflow.curvature import EPS, QuadraticModel, flat_gradient, quadratic_model
+from gradflow.precision import as_params, in_double
+from gradflow.problem import AbstractProblem, Regression
+from gradflow.types import Params
+
+LEASH = 1e-3
+"""Default for how far refinement may move a state, relative to its scale."""
+
+REMAINING = 1e-4
+"""A refined state is critical when the next Newton step is below this multiple of its scale..."""
+
+UNEXPLAINED = 10.0
+"""...no component of the gradient without curvature exceeds this multiple of its rounding level..."""
+
+GRADIENT_RTOL = 1e-8
+"""...and the gradient is below this multiple of the problem's own scale of gradients."""
+
+RESOLUTION_FACTOR = 10.0
+MAX_STEPS = 60
+CUTOFFS = (1e-9, 1e-6, 1e-3)
+MULTIPLES = (2.0, 3.0, 4.0, 5.0)
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """A refined state.
+
+    Attributes:
+        params: the refined state, a pytree like the start.
+        displacement: Euclidean distance from the start.
+        grad_norm: gradient norm at `params`.
+        remaining: length of the next Newton step, an estimate of the distance to the critical set.
+        curvature: largest absolute eigenvalue of the Hessian met on the way, what rounding is measured against.
+        hessian_change: largest observed change of an eigenvalue per distance (a scale for the third derivative).
+        resolution: eigenvalues of the Hessian below this cannot be told from zero at this gradient.
+        is_critical: True when `params` is critical as far as double precision can tell.
+        reason: why it is or is not, one sentence.
+        num_steps: Newton steps taken.
+    """
+
+    params: Params
+    displacement: float
+    grad_norm: float
+    remaining: float
+    curvature: float
+    hessian_change: float
+    resolution: float
+    is_critical: bool
+    reason: str
+    num_steps: int
+
+
+@in_double
+def refine(problem: AbstractProblem, params: Params, max_displacement: float | None = None) -> Refinement:
+    """The critical point that `params` is at, by Newton steps on the normal space.
+
+    Args:
+        problem: any problem.
+        params: a state, usually the end of a trajectory.
+        max_displacement: the leash; default :data:`LEASH` times the larger of ``||params||`` and the problem's weight
+            scale (1 for a landscape).
+
+    Accuracy: gradient at rounding level. The point itself is good to rounding over the smallest nonzero
+        curvature; at a degenerate point of order p only to about ``1e-16^(1/(p-1))``, as for a multiple root.
+
+    Raises:
+        InputError: `params` is not finite, or `max_displacement` is not positive.
+    """
+    params = as_params(params, name="params")
+    start, unravel = _raveled(params)
+    scale = max(float(np.linalg.norm(start)), problem.weight_scale if isinstance(problem, Regression) else 1.0)
+    leash = LEASH * scale if max_displacement is None else checks.real("max_displacement", max_displacement, above=0.0)
+    model = quadratic_model(problem, unravel(start))
+    state, changes, curvature, num_steps = start, [], model.radius if model.is_finite else np.nan, 0
+    while num_steps < MAX_STEPS and model.is_finite:
+        advanced = _advance(problem, unravel, state, start, leash, model)
+        if advanced is None:
+            break
+        old, old_model = state, model
+        state, model = advanced, quadratic_model(problem, unravel(advanced))
+        changes.extend(_hessian_change(old_model, model, float(np.linalg.norm(state - old)), scale))
+        curvature = max(curvature, float(np.abs(model.values).max()) if model.values is not None else 0.0)
+        num_steps += 1
+    remaining = float(np.linalg.norm(model.newton))
+    is_critical, reason = _verdict(problem, model, remaining, curvature * scale, scale, leash)
+    size = float(np.linalg.norm(state))
+    change = max(changes, default=curvature / size if size else 0.0)
+    return Refinement(
+        params=jax.tree.map(np.asarray, unravel(state)),
+        displacement=float(np.linalg.norm(state - start)),
+        grad_norm=model.grad_norm,
+        remaining=remaining,
+        curvature=curvature,
+        hessian_change=change,
+        resolution=_resolution(model, change) if is_critical else float("nan"),
+        is_critical=is_critical,
+        reason=reason,
+        num_steps=num_steps,
+    )
+
+
+def _raveled(params: Params) -> tuple[np.ndarray, Callable[[np.ndarray], Params]]:
+    flat, unravel = ravel_pytree(params)
+    return np.asarray(flat), lambda vector: unravel(jnp.asarray(vector))
+
+
+def _advance(
+    problem: AbstractProblem,
+    unravel: Callable[[np.ndarray], Params],
+    state: np.ndarray,
+    start: np.ndarray,
+    leash: float,
+    model: QuadraticModel,
+) -> np.ndarray | None:
+    """The next state: the first candidate that shrinks the gradient tenfold, else the best one, else None."""
+    best, best_norm = None, 0.9 * model.grad_norm
+    for step in _candidates(model, leash):
+        candidate = state + step
+        if np.linalg.norm(candidate - start) > leash:
+            continue
+        norm = float(np.linalg.norm(flat_gradient(problem, unravel(candidate))))
+        if norm < best_norm:
+            best, best_norm = candidate, norm
+        if best_norm <= 0.1 * model.grad_norm:
+            break
+    return best
+
+
+def _candidates(model: QuadraticModel, leash: float) -> list[np.ndarray]:
+    """The Newton step, multiples of it, and versions that leave out small eigenvalues.
+
+    The full step comes first because at a degenerate point it contracts to the most degenerate one; only when it is
+    long for the leash do the truncated ones, which are shorter, come before it.
+    """
+    full = model.newton
+    if not full.any():
+        return []
+    truncated = [model.step(cutoff) for cutoff in CUTOFFS] if model.values is not None else []
+    truncated = [step for step in truncated if step.any() and not np.array_equal(step, full)]
+    straight = [full, *(multiple * full for multiple in MULTIPLES)]
+    return straight + truncated if np.linalg.norm(full) <= 0.1 * leash else truncated[::-1] + straight
+
+
+def _hessian_change(old: QuadraticModel, new: QuadraticModel, distance: float, scale: float) -> list[float]:
+    """Change of the sorted eigenvalues per distance (Weyl: at most that of the Hessian); empty when unresolved."""
+    if old.values is None or new.values is None or distance <= 1e-8 * scale:
+        return []
+    return [float(np.abs(new.values - old.values).max()) / distance]
+
+
+def _resolution(model: QuadraticModel, change: float) -> float:
+    """The smallest eigenvalue that can be told from zero: one larger than what the position's uncertainty does to it.
+
+    In a direction of curvature lambda the position is known to ``g / lambda`` with g the gradient's component there,
+    and eigenvalues change by `change` per distance; directions that are themselves unresolved do not count.
+    """
+    if model.values is None:
+        return RESOLUTION_FACTOR * change * float(np.linalg.norm(model.step(noise_too=True)))
+    order = np.argsort(-np.abs(model.values))
+    sizes, components = np.abs(model.values[order]), model.components[order]
+    known = sizes > 0
+    sizes, components = sizes[known], components[known]
+    uncertainty = RESOLUTION_FACTOR * change * np.sqrt(np.cumsum((components / sizes) ** 2))
+    unresolved = uncertainty > sizes
+    return float(sizes[np.argmax(unresolved)]) if unresolved.any() else 0.0
+
+
+def _verdict(
+    problem: AbstractProblem, model: QuadraticModel, remaining: float, large: float, scale: float, leash: float
+) -> tuple[bool, str]:
+    if not model.is_finite:
+        return False, "the gradient or the Hessian is not finite here"
+    if model.values is not None:
+        flat = np.abs(model.components[~model.has_curvature])
+        rest = float(np.linalg.norm(flat[flat > UNEXPLAINED * model.noise_per_component]))
+        if rest > EPS * (problem.gradient_scale or 0.0):
+            return False, f"a gradient of {rest:.1e} remains in directions without curvature"
+    if remaining > min(REMAINING * scale, leash):
+        return False, f"the nearest critical point is about {remaining:.1e} away, further than refinement may move"
+    limit = GRADIENT_RTOL * (problem.gradient_scale or large)
+    if model.grad_norm > limit:
+        return False, f"the gradient norm {model.grad_norm:.1e} is above {limit:.1e} and Newton steps do not lower it"
+    return True, f"the gradient norm is {model.grad_norm:.1e} and the next Newton step {remaining:.1e}"

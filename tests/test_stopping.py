@@ -1,0 +1,98 @@
+"""The stop test as a state machine: what one look at the Hessian decides, without any solver."""
+
+import dataclasses
+
+import pytest
+
+from gradflow.stopping import PATIENCE, Look, Watch
+
+QUIET = Look(
+    time=10.0, loss=0.5, grad_norm=1e-7, scale=1.0, size=1.0, lowest=0.1, highest=2.0, newton=1e-12, creep=1e-12
+)
+
+
+def _look(**changes):
+    return dataclasses.replace(QUIET, **changes)
+
+
+@pytest.fixture
+def watch():
+    return Watch(quiet_below=1e-6, first=1e-6, rtol=1e-8, atol=1e-10, fixed=False)
+
+
+def test_a_near_limit_with_nonnegative_curvature_is_the_end(watch):
+    assert watch.look(QUIET).ended
+
+
+def test_a_far_limit_lowers_the_level(watch):
+    later = watch.look(_look(newton=1e-3))
+    assert not later.ended
+    assert later.quiet_below == pytest.approx(1e-8)
+
+
+def test_creeping_along_a_flat_valley_is_not_an_end(watch):
+    assert not watch.look(_look(creep=0.25)).ended
+
+
+def test_creeping_at_rounding_level_is_not_an_end_either(watch):
+    assert not watch.look(_look(grad_norm=1e-15, creep=0.25)).ended
+
+
+def test_a_gradient_at_rounding_level_is_the_end_when_nothing_creeps(watch):
+    assert watch.look(_look(grad_norm=1e-15, newton=1e-5, creep=1e-6)).ended
+
+
+def test_a_negative_eigenvalue_is_passed_with_its_step_resolved(watch):
+    passing = watch.look(_look(lowest=-0.5))
+    assert passing.is_passing and not passing.ended
+    assert passing.max_step == pytest.approx(1.0)
+    assert passing.loud_above == pytest.approx(1e-5)
+
+
+def test_a_negative_eigenvalue_that_the_distance_explains_is_no_saddle(watch):
+    later = watch.look(_look(lowest=-1e-6, newton=1e-6, creep=1e-6))
+    assert not later.is_passing
+
+
+def test_leaving_records_the_passage_and_starts_anew(watch):
+    left = watch.look(_look(lowest=-0.5, offset=1e-3)).leave(30.0)
+    assert not left.is_passing and left.quiet_below == watch.first
+    (passage,) = left.passages
+    assert (passage.start, passage.end, passage.lowest_eigenvalue) == (10.0, 30.0, -0.5)
+    assert passage.is_resolved is True
+
+
+def test_an_offset_below_the_tolerance_is_not_resolved(watch):
+    assert watch.look(_look(lowest=-0.5, offset=1e-9)).leave(30.0).passages[0].is_resolved is False
+    assert watch.look(_look(lowest=-0.5)).leave(30.0).passages[0].is_resolved is None
+
+
+def test_patience_ends_at_a_saddle(watch):
+    passing = watch.look(_look(lowest=-0.5))
+    assert not passing.look(_look(lowest=-0.5, time=10.0 + 1.9 * PATIENCE)).ended
+    ended = passing.look(_look(lowest=-0.5, time=10.0 + 2.1 * PATIENCE))
+    assert ended.ended and ended.finish()[-1].end is None
+
+
+def test_a_degenerate_saddle_is_reached_when_the_gradient_has_all_but_vanished(watch):
+    flat = _look(lowest=-1e-7, highest=1e-7, newton=1e-9, grad_norm=1e-13)
+    steep = dataclasses.replace(watch, largest_radius=1.0)
+    assert steep.look(flat).ended
+    assert not steep.look(dataclasses.replace(flat, grad_norm=1e-9)).ended
+    assert not watch.look(flat).ended
+
+
+def test_a_gradient_of_exactly_zero_is_the_end_whatever_the_curvature(watch):
+    assert watch.look(_look(grad_norm=0.0, lowest=-1.0)).ended
+
+
+def test_a_saddle_that_turns_out_to_be_none_ends_its_passage(watch):
+    passing = watch.look(_look(lowest=-0.5))
+    ended = passing.look(_look(time=12.0))
+    assert ended.ended and ended.passages[0].end == 12.0
+
+
+def test_a_level_of_the_user_is_enough(watch):
+    fixed = dataclasses.replace(watch, fixed=True)
+    assert fixed.look(_look(newton=1.0, creep=1.0)).ended
+    assert not fixed.look(_look(lowest=-1.0)).ended

@@ -1,0 +1,72 @@
+"""Whole studies: every check can pass, and every check can fail."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import gradflow as gf
+from gradflow.studies import checks_of
+
+
+@pytest.fixture(scope="module")
+def good():
+    rng = np.random.default_rng(5)
+    X, Y = rng.standard_normal((3, 10)), rng.standard_normal((2, 10))
+    problem = gf.Regression(gf.networks.Linear((3, 3, 2)), X, Y)
+    # Later layers dominate earlier ones: the exponential rate is certified.
+    start = tuple(
+        scale * np.array(layer) for scale, layer in zip((0.1, 2.0), problem.init(3, "orthogonal", 1.0), strict=True)
+    )
+    return gf.study(gf.GradientFlow(problem), start, settings={"seed": 3})
+
+
+def _named(study):
+    return {check.name: check for check in study.checks}
+
+
+def test_every_check_of_a_good_run_passes(good):
+    assert {name for name, check in _named(good).items() if check.passed is not True} == set()
+    assert good.passed
+    assert good.point.kind == "global_minimum"
+    assert good.rate.law == "exponential"
+    assert good.settings["seed"] == 3
+    assert good.provenance["precision"] == "float64"
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("bounded", lambda s: (s.record, dataclasses.replace(s.trajectory, largest_norm=1e3))),
+        ("energy", lambda s: (s.record.assign(energy_defect=s.record["energy_defect"] + 1e-3), s.trajectory)),
+        ("descent", lambda s: (s.record.assign(loss=s.record["loss"] * (1 + s.record["time"])), s.trajectory)),
+        ("envelope", lambda s: (s.record.assign(envelope=s.record["envelope"] * 0.5), s.trajectory)),
+        ("ended", lambda s: (s.record, dataclasses.replace(s.trajectory, status=gf.Status.STALLED))),
+        (
+            "invariants",
+            lambda s: (s.record.assign(relative_drift=s.record["relative_drift"] + 1,
+                                       consistent=s.record["consistent"] & False), s.trajectory),
+        ),
+    ],
+)  # fmt: skip
+def test_every_check_can_fail(good, name, spoil):
+    record, trajectory = spoil(good)
+    checks = {c.name: c for c in checks_of(record, trajectory, good.certificates, good.rate)}
+    assert checks[name].passed is False
+
+
+def test_a_rate_below_the_certified_one_fails(good):
+    slow = dataclasses.replace(good.rate, rate=0.5 * next(
+        c.values["rate"] for c in good.certificates if c.name == "exponential_rate"
+    ), standard_error=1e-6)  # fmt: skip
+    checks = {c.name: c for c in checks_of(good.record, good.trajectory, good.certificates, slow)}
+    assert checks["rate"].passed is False
+
+
+def test_without_theory_nothing_is_claimed():
+    flow = gf.GradientFlow(gf.Landscape(lambda w: 0.5 * (w[0] * w[1] - 1) ** 2))
+    study = gf.study(flow, np.array([0.5, 0.7]))
+    named = _named(study)
+    assert study.passed
+    assert all(named[name].passed is None for name in ("bounded", "invariants", "envelope", "rate"))
+    assert named["energy"].passed is True
