@@ -7,6 +7,7 @@ turned out to do is a :class:`gradflow.status.Status`. This module knows NumPy a
 
 import difflib
 import math
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,6 +24,10 @@ class ResultsFileError(OSError):
 
 class NumericalFailure(RuntimeError):
     """A whole study that could not be computed, for callers that asked for an exception (exit code 3)."""
+
+
+class AccuracyWarning(UserWarning):
+    """A tolerance so large that nothing can be concluded from the run; its checks are then not judged."""
 
 
 class HypothesisWarning(UserWarning):
@@ -140,11 +145,26 @@ def data_scale(name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
+LOOSE_RTOL = 0.1
+"""Relative tolerance from which on not one digit of a trajectory can be relied on."""
+
+
 def tolerances(rtol: Any, atol: Any) -> tuple[float, float]:
-    """Solver tolerances: finite, positive (atol may be 0) and not below what double precision can meet."""
+    """Solver tolerances: finite, positive (atol may be 0) and not below what double precision can meet.
+
+    Warns:
+        AccuracyWarning: rtol of :data:`LOOSE_RTOL` or more.
+    """
     relative = real("rtol", rtol, above=0.0)
     require(relative >= 1e-14, "rtol", "be at least 1e-14 in double precision", f"{relative:g}", "Use rtol=1e-13.")
     require(relative <= 1.0, "rtol", "be at most 1", f"{relative:g}", "Typical values are 1e-4 to 1e-10.")
+    if relative >= LOOSE_RTOL:
+        warnings.warn(
+            f"`rtol` = {relative:g} is {LOOSE_RTOL:g} or more: no digit of the trajectory can be relied on, and its checks "
+            "are not judged. Typical values are 1e-4 to 1e-10.",
+            AccuracyWarning,
+            stacklevel=4,
+        )
     return relative, real("atol", atol, at_least=0.0)
 
 

@@ -225,9 +225,10 @@ def newton_step(problem: AbstractProblem, params: Params) -> Float[np.ndarray, "
 def newton_distance(problem: AbstractProblem, params: Params) -> float:
     """``||H^+ grad||``: an estimate of the distance to the limit of a flow that has come near it.
 
-    Exact to second order at a non-degenerate limit set (a manifold of minima included); at a degenerate limit it is
-    ``1/(p-1)`` of the distance for a potential of order p, e.g. half of it for a cubic. A saddle being passed counts
-    as a limit: look at :func:`lowest_eigenvalue` too. NaN when the gradient is not finite.
+    Exact to second order at an isolated non-degenerate limit. Near a manifold of minima it is never less but can be a
+    few times more, because curvatures along the manifold are of the order of the distance themselves; at a degenerate
+    limit it is ``1/(p-1)`` of the distance for a potential of order p, e.g. half of it for a cubic. A saddle being
+    passed counts as a limit: look at :func:`lowest_eigenvalue` too. NaN when the gradient is not finite.
     """
     return float(np.linalg.norm(newton_step(problem, params)))
 

@@ -12,13 +12,13 @@ from typing import Self
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from gradflow import checks
 from gradflow.networks import Linear
 from gradflow.precision import as_params, in_double
 from gradflow.problem import AbstractProblem, Regression
-from gradflow.types import Params, Weights
+from gradflow.types import Array, Params, Weights
 
 
 class AbstractFlow(eqx.Module):

@@ -14,6 +14,9 @@ class Hypothesis:
     statement: str
     holds: bool | None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "holds", None if self.holds is None else bool(self.holds))
+
 
 def conjunction(hypotheses: Iterable[Hypothesis]) -> bool | None:
     """False when one hypothesis fails, None when none fails but one is undecided, True otherwise."""

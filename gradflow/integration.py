@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from gradflow import checks, curvature
 from gradflow.flow import AbstractFlow
-from gradflow.problem import AbstractProblem
 from gradflow.precision import as_params, in_double
+from gradflow.problem import AbstractProblem
 from gradflow.recording import Rows
 from gradflow.solvers import StabilityCap, is_implicit, make_solver, real_stability_limit
 from gradflow.solvers.registry import num_parameters
@@ -121,7 +121,11 @@ def checked_save_at(save_at: Any, t1: float) -> np.ndarray | None:
 class _Run:
     """The mutable middle of :func:`integrate`; it never leaves this module."""
 
-    def __init__(self, flow, params0, t1, rtol, atol, solver, grad_tol, max_norm, max_steps, save_at):
+    def __init__(
+        self, flow: AbstractFlow, params0: Params, t1: float, rtol: float, atol: float,
+        solver: str | diffrax.AbstractSolver, grad_tol: float | None, max_norm: float, max_steps: int,
+        save_at: np.ndarray | None,
+    ) -> None:  # fmt: skip
         self.flow, self.params0, self.t1, self.rtol, self.atol = flow, params0, t1, rtol, atol
         self.max_norm, self.max_steps, self.save_at = max_norm, max_steps, save_at
         self.direction = 1.0 if t1 > 0 else -1.0
@@ -132,7 +136,7 @@ class _Run:
         self.finite_start = bool(np.isfinite(start_value)) and _is_finite(flow.vector_field(params0))
         self.rows = Rows(params0, save_at)
         self.capped_before, self.used = 0, 0
-        self.state: State = start(flow, self.method, params0, 0.0, None)
+        self.state: State = start(flow, self.method, params0, jnp.zeros(()), None)
         self.length = getattr(flow.problem, "weight_scale", 1.0)
         self.watch = self._first_watch(grad_tol)
 
@@ -238,6 +242,7 @@ class _Run:
         old = self.state
         fresh = start(self.flow, self.method, old.params, old.time, old.step)
         self.state = fresh.carry_on(old)
+        self.rows.restart()
 
     def _show(self, bar: tqdm) -> None:
         state = self.state

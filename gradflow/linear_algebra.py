@@ -6,9 +6,9 @@ arrays; no problem, no flow. Source: paper 003, eqs. (6) and (12)-(13), with the
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from gradflow.types import Weights
+from gradflow.types import Array, Weights
 
 
 def product(params: Weights, root: Float[Array, "d_in rank"]) -> Float[Array, "d_out rank"]:
@@ -21,7 +21,7 @@ def product(params: Weights, root: Float[Array, "d_in rank"]) -> Float[Array, "d
 
 def prefixes(params: Weights, root: Float[Array, "d_in rank"]) -> list[Array]:
     """``[R, W_1 R, ..., W_{H+1} ... W_1 R]``."""
-    result = [jnp.asarray(root)]
+    result: list[Array] = [jnp.asarray(root)]
     for weight in params:
         result.append(weight @ result[-1])
     return result
@@ -29,19 +29,17 @@ def prefixes(params: Weights, root: Float[Array, "d_in rank"]) -> list[Array]:
 
 def suffixes(params: Weights) -> list[Array]:
     """``[N_1, ..., N_{H+1}]`` with ``N_a = W_{H+1} ... W_{a+1}`` and ``N_{H+1} = I``."""
-    result = [jnp.eye(params[-1].shape[0], dtype=params[-1].dtype)]
+    result: list[Array] = [jnp.eye(params[-1].shape[0], dtype=params[-1].dtype)]
     for weight in reversed(params[1:]):
         result.insert(0, result[0] @ weight)
     return result
 
 
-def linear_gradient(
-    params: Weights, root: Float[Array, "d_in rank"], target: Float[Array, "d_out rank"]
-) -> Weights:
+def linear_gradient(params: Weights, root: Float[Array, "d_in rank"], target: Float[Array, "d_out rank"]) -> Weights:
     """``grad_a = N_a^T E P_a^T`` for every layer, by one forward and one backward sweep."""
     forward = prefixes(params, root)
     backward = forward[-1] - target
-    gradient = []
+    gradient: list[Array] = []
     for weight, prefix in zip(reversed(params), reversed(forward[:-1]), strict=True):
         gradient.insert(0, backward @ prefix.T)
         backward = weight.T @ backward
@@ -76,7 +74,7 @@ def _residual_term(
     params: Weights, forward: list[Array], backward: list[Array], residual: Array, a: int, b: int
 ) -> Float[Array, "rows_a columns_a rows_b columns_b"]:
     """Second derivative of ``<E, N_b dW_b M_ab dW_a P_a>`` in ``dW_a[l, i]`` and ``dW_b[j, k]``, for a < b."""
-    middle = jnp.eye(params[a].shape[0], dtype=params[a].dtype)
+    middle: Array = jnp.eye(params[a].shape[0], dtype=params[a].dtype)
     for weight in params[a + 1 : b]:
         middle = weight @ middle
     outer = forward[a] @ residual.T @ backward[b]

@@ -5,12 +5,12 @@ A loss knows neither network nor data. Any JAX function of this signature may be
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from gradflow.types import Array
 
 
-def squared_error(
-    outputs: Float[Array, "d_out samples"], targets: Float[Array, "d_out samples"]
-) -> Float[Array, ""]:
+def squared_error(outputs: Float[Array, "d_out samples"], targets: Float[Array, "d_out samples"]) -> Float[Array, ""]:
     """``1/2 ||outputs - targets||_F^2``, summed over samples (the loss of papers 000 to 003)."""
     residual = outputs - targets
     return 0.5 * jnp.sum(residual * residual)

@@ -22,7 +22,7 @@ from gradflow.precision import in_double
 from gradflow.problem import AbstractProblem, Regression
 from gradflow.status import Status
 from gradflow.trajectories import Trajectory
-from gradflow.types import Params
+from gradflow.types import Array, Params
 
 DRIFT_FACTOR = 100.0
 """A relative drift up to this multiple of rtol is consistent with the tolerance (measured drifts are 1 to 5 errors)."""
@@ -101,6 +101,9 @@ def growth(times: np.ndarray, norms: np.ndarray) -> tuple[str, float]:
 def _promises(flow: AbstractFlow, trajectory: Trajectory) -> dict:
     certificates = {certificate.name: certificate for certificate in certificates_of(flow, trajectory.start)}
     bounded = certificates.get("boundedness")
+    if trajectory.t1 < 0:
+        # Certificates speak of the future only.
+        bounded = None
     bound = bounded.values["R"] if bounded is not None and bounded.holds else math.nan
     rate = certificates.get("exponential_rate")
     if rate is not None and rate.holds and trajectory.t1 > 0:
@@ -181,8 +184,8 @@ def _summary(flow: AbstractFlow, trajectory: Trajectory, size: np.ndarray) -> di
 
 
 @eqx.filter_jit
-def _evaluate(problem: AbstractProblem, rows: Params) -> tuple[jax.Array, jax.Array]:
-    def one(params: Params) -> tuple[jax.Array, jax.Array]:
+def _evaluate(problem: AbstractProblem, rows: Params) -> tuple[Array, Array]:
+    def one(params: Params) -> tuple[Array, Array]:
         gradient = jax.tree.leaves(problem.gradient(params))
         return problem.loss(params), jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in gradient))
 

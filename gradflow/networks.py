@@ -7,10 +7,10 @@ conformance table of the tests, a line in the changelog.
 import abc
 
 import equinox as eqx
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from gradflow import checks
-from gradflow.types import Shapes, Weights
+from gradflow.types import Array, Shapes, Weights
 
 
 class AbstractNetwork(eqx.Module):

@@ -28,7 +28,7 @@ def in_double(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        if jax.config.jax_enable_x64 or _is_tracing(args, kwargs):
+        if _is_double() or _is_tracing(args, kwargs):
             return function(*args, **kwargs)
         with jax.enable_x64(True):
             return _to_numpy(function(*args, **kwargs))
@@ -45,7 +45,7 @@ def as_params(params: Any, rtol: float | None = None, name: str = "params0") -> 
     """
     leaves, structure = jax.tree.flatten(params)
     checks.require(len(leaves) > 0, name, "have at least one array", repr(params))
-    converted = []
+    converted: list[Any] = []
     for index, leaf in enumerate(leaves):
         if isinstance(leaf, jax.core.Tracer):
             converted.append(leaf)
@@ -62,6 +62,10 @@ def as_params(params: Any, rtol: float | None = None, name: str = "params0") -> 
             )
         converted.append(jnp.asarray(checks.finite_array(label, array)))
     return jax.tree.unflatten(structure, converted)
+
+
+def _is_double() -> bool:
+    return bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
 
 
 def _is_tracing(args: Any, kwargs: Any) -> bool:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from gradflow import checks, initial_laws, losses
 from gradflow.linear_algebra import linear_gradient, linear_hessian, product
@@ -23,7 +23,7 @@ from gradflow.networks import AbstractNetwork, Linear
 from gradflow.precision import as_params, in_double
 from gradflow.regularizers import AbstractRegularizer
 from gradflow.statistics import LinearStatistics, TargetSpectrum, linear_statistics, target_spectrum
-from gradflow.types import Params, Scalar, Weights
+from gradflow.types import Array, Params, Scalar, Weights
 
 MAX_DENSE = 6000
 """Largest number of parameters for which a dense Hessian is formed (8 n^2 bytes: 288 MB)."""
@@ -221,12 +221,11 @@ class Regression(AbstractProblem):
         if self.regularizer is None:
             return hessian
         flat, unravel = ravel_pytree(params)
-        return hessian + jax.hessian(lambda vector: self.regularizer(unravel(vector)))(flat)
+        regularizer = self.regularizer
+        return hessian + jax.hessian(lambda vector: regularizer(unravel(vector)))(flat)
 
     def _checked(self, params: Any) -> Weights:
-        checks.require(
-            isinstance(params, tuple | list), "params", "be a tuple (W_1, ..., W_L)", type(params).__name__
-        )
+        checks.require(isinstance(params, tuple | list), "params", "be a tuple (W_1, ..., W_L)", type(params).__name__)
         shapes = tuple(np.shape(layer) for layer in params)
         checks.require(
             shapes == self.network.shapes, "params", f"have the network's shapes {self.network.shapes}", shapes
@@ -257,7 +256,7 @@ class Landscape(AbstractProblem):
     ):
         checks.require(callable(fun), "fun", "be a function of the parameters", repr(fun))
         self.fun = fun
-        self.name = name or getattr(fun, "__name__", type(fun).__name__)
+        self.name = name or str(getattr(fun, "__name__", type(fun).__name__))
         self.radius = radius
         self.source = source
 
@@ -292,6 +291,7 @@ def _checked_data(network: AbstractNetwork, X: Any, Y: Any) -> tuple[np.ndarray,
     for name, data in (("X", X), ("Y", Y)):
         checks.require(data.ndim == 2, name, "have two axes (features, samples)", f"shape {data.shape}")
         checks.data_scale(name, data)
+    checks.require(bool(X.any()), "X", "have a nonzero entry", "zeros only", "There is nothing to learn from.")
     checks.require(
         X.shape[1] == Y.shape[1],
         "Y",

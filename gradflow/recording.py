@@ -33,6 +33,10 @@ class Rows:
         if save_at is not None and save_at[0] == 0.0:
             self.pending = 1
 
+    def restart(self) -> None:
+        """Every step counts again: after a change of solver the steps are few and long."""
+        self.stride, self.seen = 1, 0
+
     def next_stop(self, horizon: float) -> float:
         """The next time (in modulus) the integration must hit exactly."""
         if self.save_at is None or self.pending >= len(self.save_at):

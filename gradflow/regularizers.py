@@ -8,10 +8,10 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from gradflow import checks
-from gradflow.types import Params
+from gradflow.types import Array, Params
 
 
 class AbstractRegularizer(eqx.Module):
@@ -39,4 +39,4 @@ class WeightDecay(AbstractRegularizer):
 
     def __call__(self, params: Params) -> Float[Array, ""]:
         """``strength / 2`` times the squared norm of all parameters."""
-        return 0.5 * self.strength * sum(jnp.sum(leaf * leaf) for leaf in jax.tree.leaves(params))
+        return 0.5 * self.strength * jnp.sum(jnp.stack([jnp.sum(leaf * leaf) for leaf in jax.tree.leaves(params)]))

@@ -14,7 +14,9 @@ import functools
 import equinox as eqx
 import numpy as np
 import scipy.linalg
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from gradflow.types import Array
 
 RANK_RTOL = 1e-10
 """Singular values of X below this multiple of the largest are taken for zero."""

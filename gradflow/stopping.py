@@ -133,7 +133,9 @@ class Watch:
             quiet_below=0.0,
         )
         dwelt = (look.time - since) * abs(look.lowest) >= PATIENCE
-        is_degenerate = abs(look.lowest) <= DEGENERATE * watch.largest_radius and look.grad_norm <= 1e-6 * self.first * look.scale
+        is_degenerate = (
+            abs(look.lowest) <= DEGENERATE * watch.largest_radius and look.grad_norm <= 1e-6 * self.first * look.scale
+        )
         return watch._end(look) if dwelt or is_degenerate else watch
 
     def _end(self, look: Look) -> "Watch":

@@ -65,7 +65,7 @@ class Study:
 
 @in_double
 def study(
-    flow: AbstractFlow, params0: Params, t1: float = math.inf, *, settings: Mapping | None = None, **options
+    flow: AbstractFlow, params0: Params, t1: float = math.inf, *, settings: Mapping | None = None, **options: Any
 ) -> Study:
     """Certifies, integrates, monitors, checks and classifies the trajectory of `flow` from `params0`.
 

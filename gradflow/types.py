@@ -8,12 +8,17 @@ This module knows nothing of networks or flows.
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from jaxtyping import Array, Float, PyTree
+import jax
+import numpy as np
+from jaxtyping import Float, PyTree
+
+Array: TypeAlias = jax.Array | np.ndarray
+"""Results are NumPy arrays outside and JAX arrays inside a trace; both are float64."""
 
 Scalar: TypeAlias = Float[Array, ""]
 Vector: TypeAlias = Float[Array, " n"]
 Matrix: TypeAlias = Float[Array, "rows columns"]
 Params: TypeAlias = PyTree[Float[Array, "..."]]
-Weights: TypeAlias = tuple[Float[Array, "d_out d_in"], ...]
+Weights: TypeAlias = tuple[Float[Array, "_ _"], ...]
 ScalarFunction: TypeAlias = Callable[[Any], Any]
 Shapes: TypeAlias = tuple[tuple[int, ...], ...]

@@ -126,6 +126,7 @@ def test_nothing_cancels_near_a_minimum():
         (np.array([["a"] * 5] * 3), np.ones((2, 5)), "must hold numbers"),
         (1e150 * np.ones((3, 5)), np.ones((2, 5)), "between 1e-100 and 1e100"),
         (np.ones(5), np.ones((2, 5)), "two axes"),
+        (np.zeros((3, 5)), np.ones((2, 5)), "nonzero entry"),
     ],
 )
 def test_bad_data_are_refused(X, Y, message):

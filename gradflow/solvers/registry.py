@@ -50,7 +50,7 @@ def make_solver(solver: str | diffrax.AbstractSolver, rtol: float, atol: float) 
         # Full Newton, not diffrax's default chord iteration: the chord's slow contraction then limits the step, which
         # costs 50 to 100 times more steps on a stiff valley.
         # The floor is what rounding lets Newton reach on a stiff problem; below it every step would be rejected.
-        finder = optx.Newton(rtol=max(0.1 * rtol, 1e-11), atol=max(0.1 * atol, 1e-13))
+        finder: optx.Newton = optx.Newton(rtol=max(0.1 * rtol, 1e-11), atol=max(0.1 * atol, 1e-13))
         made = eqx.tree_at(lambda s: s.root_finder, made, finder)
     return made
 
@@ -83,7 +83,7 @@ def _stability_polynomial(tableau: diffrax.ButcherTableau, z: np.ndarray) -> np.
     stages = [z]
     for row in tableau.a_lower:
         stages.append(z * (1 + sum(float(a) * k for a, k in zip(np.asarray(row), stages, strict=True))))
-    return 1 + sum(float(b) * k for b, k in zip(np.asarray(tableau.b_sol), stages, strict=True))
+    return 1.0 + np.sum([float(b) * k for b, k in zip(np.asarray(tableau.b_sol), stages, strict=True)], axis=0)
 
 
 def num_parameters(params: object) -> int:

@@ -42,47 +42,38 @@ class StabilityCap(diffrax.AbstractStepSizeController):
     modulus is used, so a strongly negative curvature caps the step too.
     """
 
-    controller: diffrax.AbstractAdaptiveStepSizeController
+    controller: diffrax.AbstractStepSizeController
     limit: float
 
-    @property
-    def rtol(self):
-        """The wrapped controller's rtol."""
-        return self.controller.rtol
-
-    @property
-    def atol(self):
-        """The wrapped controller's atol."""
-        return self.controller.atol
-
-    @property
-    def norm(self):
-        """The wrapped controller's norm."""
-        return self.controller.norm
-
-    def wrap(self, direction):
+    def wrap(self, direction: Any) -> "StabilityCap":
         """The controller for integration in `direction` (+1 or -1), as diffrax asks for it."""
         return StabilityCap(self.controller.wrap(direction), self.limit)
 
-    def init(self, terms, t0, t1, y0, dt0, args, func, error_order):
+    def init(
+        self, terms: Any, t0: Any, t1: Any, y0: Any, dt0: Any, args: Any, func: Any, error_order: Any
+    ) -> tuple[Any, CapState]:
         """First step of the wrapped controller, capped."""
         t_next, inner = self.controller.init(terms, t0, t1, y0, dt0, args, func, error_order)
         flat, unravel = ravel_pytree(y0)
         start = unravel(jax.random.normal(jax.random.key(0), flat.shape, flat.dtype))
         state = CapState(inner, start, jnp.zeros((), flat.dtype))
         state = jax.lax.fori_loop(0, _WARM_UP, lambda _, s: power_step(args, y0, s), state)
-        return jnp.minimum(t_next, t0 + self._largest(state.radius)), state
+        return jnp.minimum(t_next, t0 + self.largest_step(state.radius)), state
 
-    def adapt_step_size(self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state):
+    def adapt_step_size(
+        self, t0: Any, t1: Any, y0: Any, y1_candidate: Any, args: Any, y_error: Any, error_order: Any,
+        controller_state: CapState,
+    ) -> tuple[Any, Any, Any, Any, CapState, diffrax.RESULTS]:  # fmt: skip
         """The wrapped controller's decision, with the next step capped."""
         keep, next_t0, next_t1, jump, inner, result = self.controller.adapt_step_size(
             t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state.inner
         )
         state = CapState(inner, controller_state.direction, controller_state.radius)
         state = jax.lax.cond(keep, lambda s: power_step(args, y1_candidate, s), lambda s: s, state)
-        return keep, next_t0, jnp.minimum(next_t1, next_t0 + self._largest(state.radius)), jump, state, result
+        return keep, next_t0, jnp.minimum(next_t1, next_t0 + self.largest_step(state.radius)), jump, state, result
 
-    def _largest(self, radius: Scalar) -> Scalar:
+    def largest_step(self, radius: Scalar) -> Scalar:
+        """``SAFETY * limit / radius``: the longest stable step at that spectral radius."""
         return SAFETY * self.limit / jnp.maximum(radius, jnp.finfo(radius.dtype).tiny)
 
 

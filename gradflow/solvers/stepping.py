@@ -11,11 +11,11 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from gradflow.flow import AbstractFlow
-from gradflow.solvers.step_control import CapState, norm
-from gradflow.types import Params, Scalar
+from gradflow.solvers.step_control import StabilityCap, norm
+from gradflow.types import Array, Params, Scalar
 
 CHUNK = 128
 """Accepted steps between two looks of the host."""
@@ -63,7 +63,16 @@ class State(eqx.Module):
 
     def carry_on(self, old: "State") -> "State":
         """This state with the time, energy and counters of `old`: for a change of method in mid-course."""
-        fields = lambda s: (s.time, s.peak, s.largest_norm, s.loud_time, s.dissipated, s.num_accepted, s.num_rejected, s.num_capped)  # noqa: E731
+        fields = lambda s: (
+            s.time,
+            s.peak,
+            s.largest_norm,
+            s.loud_time,
+            s.dissipated,
+            s.num_accepted,
+            s.num_rejected,
+            s.num_capped,
+        )  # noqa: E731
         return eqx.tree_at(fields, self, fields(old))
 
 
@@ -96,7 +105,7 @@ def start(flow: AbstractFlow, method: Method, params: Params, time: Scalar, firs
         largest_norm=norm(params),
         loud_time=zero,
         dissipated=zero,
-        step=end,
+        step=jnp.asarray(end),
         solver_state=solver.init(terms, zero, end, params, flow),
         controller_state=controller_state,
         num_accepted=counter,
@@ -147,7 +156,7 @@ def _attempt(flow: AbstractFlow, method: Method, state: State, limits: Limits) -
     okay = diffrax.is_okay(result) & _all_finite(params)
     error = jax.tree.map(lambda e: jnp.where(okay & jnp.isfinite(e), e, jnp.inf), error)
     keep, begin, end, _, controller_state, _ = method.controller.adapt_step_size(
-        zero, step, state.params, params, flow, error, solver.error_order(terms), state.controller_state
+        zero, step, state.params, params, flow, error, solver.order(terms) or 2, state.controller_state
     )
     keep = keep & okay
     grad_norm = norm(flow.vector_field(params))
@@ -162,7 +171,9 @@ def _attempt(flow: AbstractFlow, method: Method, state: State, limits: Limits) -
     old = (state.params, state.solver_state, state.grad_norm, state.time, state.dissipated)
     params, solver_state, grad_norm, time, dissipated = jax.tree.map(lambda n, o: jnp.where(keep, n, o), moved, old)
     # A step shortened to hit a save time says nothing against the length proposed before.
-    proposed = jnp.where(keep & is_last, jnp.maximum(end - begin, _cap_again(method, controller_state, state.step)), end - begin)
+    proposed = jnp.where(
+        keep & is_last, jnp.maximum(end - begin, _cap_again(method, controller_state, state.step)), end - begin
+    )
     fields = lambda s: (  # noqa: E731
         s.params, s.solver_state, s.grad_norm, s.time, s.dissipated, s.step, s.controller_state
     )  # fmt: skip
@@ -206,20 +217,21 @@ def _dissipation(method: Method, dense: Any, step: Scalar, before: Scalar, after
     """
     tableau = getattr(method.solver, "tableau", None)
     if isinstance(tableau, diffrax.ButcherTableau) and "k" in dense:
-        squares = sum(jnp.sum(leaf**2, axis=tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(dense["k"]))
+        leaves = jax.tree.leaves(dense["k"])
+        squares = jnp.sum(jnp.stack([jnp.sum(leaf**2, axis=tuple(range(1, leaf.ndim))) for leaf in leaves]), axis=0)
         return jnp.dot(jnp.asarray(tableau.b_sol, squares.dtype), squares) / step
     return 0.5 * step * (before**2 + after**2)
 
 
 def _cap_again(method: Method, controller_state: Any, step: Scalar) -> Scalar:
-    if isinstance(controller_state, CapState):
-        return jnp.minimum(step, method.controller._largest(controller_state.radius))
+    if isinstance(method.controller, StabilityCap):
+        return jnp.minimum(step, method.controller.largest_step(controller_state.radius))
     return step
 
 
 def _is_capped(method: Method, controller_state: Any, step: Scalar) -> Bool[Array, ""]:
-    if isinstance(controller_state, CapState):
-        return step >= 0.8 * method.controller._largest(controller_state.radius)
+    if isinstance(method.controller, StabilityCap):
+        return step >= 0.8 * method.controller.largest_step(controller_state.radius)
     return jnp.zeros((), bool)
 
 
