@@ -1,0 +1,125 @@
+"""Flows in a results file: the data a regression was fitted to, and enough to put its flow together again.
+
+A linear network with the squared error is rebuilt exactly: sufficient statistics and the changes of coordinates of a
+reduced flow are stored, not computed anew, because singular vectors are fixed up to a choice of signs that another
+machine may make differently. A landscape is rebuilt when it is one of the library's model problems; anybody else's
+function is not in the file, and its flow comes back as None. Knows flows and problems; no study, no file.
+"""
+
+import warnings
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+import xarray as xr
+
+from gradflow import checks, losses, model_problems
+from gradflow.flow import AbstractFlow, GradientFlow, ReducedFlow
+from gradflow.networks import Linear
+from gradflow.problem import AbstractProblem, Landscape, Regression
+from gradflow.regularizers import WeightDecay
+from gradflow.statistics import LinearStatistics
+from gradflow.store.codec import NUMBER, from_json, to_json
+
+LOSSES = {"squared_error": losses.squared_error}
+"""Losses that can be named in a file."""
+
+
+def flow_dataset(flow: AbstractFlow | None) -> xr.Dataset:
+    """The group ``data``: X, Y and the derived arrays of a linear network, with all settings as attributes.
+
+    Attribute ``rebuildable`` is 1 when :func:`flow_of` can make the flow from it.
+    """
+    if flow is None:
+        return xr.Dataset(attrs={"flow": "unknown", "problem": "unknown", "rebuildable": 0})
+    problem = flow.original if isinstance(flow, ReducedFlow) else flow.problem
+    attributes: dict[str, Any] = {"flow": type(flow).__name__, "problem": type(problem).__name__}
+    attributes["rebuildable"] = int(type(flow) in (GradientFlow, ReducedFlow) and _is_rebuildable(problem))
+    if isinstance(problem, Landscape):
+        return xr.Dataset(attrs=attributes | {"name": problem.name, "source": problem.source})
+    if not isinstance(problem, Regression):
+        return xr.Dataset(attrs=attributes)
+    attributes |= {
+        "network": type(problem.network).__name__,
+        "shapes": to_json(problem.network.shapes),
+        "loss": getattr(problem.loss_function, "__name__", repr(problem.loss_function)),
+        "normalization": problem.normalization,
+        "regularizer": "none" if problem.regularizer is None else type(problem.regularizer).__name__,
+    }
+    if isinstance(problem.regularizer, WeightDecay):
+        attributes["weight_decay"] = float(problem.regularizer.strength)
+    return xr.Dataset(_arrays(flow, problem), attrs=attributes)
+
+
+def flow_of(dataset: xr.Dataset) -> AbstractFlow | None:
+    """The flow written by :func:`flow_dataset`, every array bit for bit; None when it cannot be rebuilt."""
+    attributes = dataset.attrs
+    if not attributes["rebuildable"]:
+        return None
+    if attributes["problem"] == "Landscape":
+        return GradientFlow(model_problems.get(attributes["name"]).problem)
+    widths = [shape[1] for shape in from_json(attributes["shapes"])]
+    widths.append(from_json(attributes["shapes"])[-1][0])
+    decay = attributes.get("weight_decay")
+    with warnings.catch_warnings():  # the user was told when the problem was made
+        warnings.simplefilter("ignore", checks.HypothesisWarning)
+        problem = Regression(
+            Linear(tuple(widths)),
+            dataset["X"].values,
+            dataset["Y"].values,
+            loss=LOSSES[attributes["loss"]],
+            regularizer=None if decay is None else WeightDecay(float(decay)),
+            normalization=attributes["normalization"],
+        )
+    statistics = LinearStatistics(*(dataset[name].values for name in ("root", "target", "irreducible")))
+    problem = eqx.tree_at(lambda p: p.statistics, problem, statistics)
+    if attributes["flow"] == "GradientFlow":
+        return GradientFlow(problem)
+    stored = [dataset[name].values for name in ("first", "last", "reduced_target", "reduced_target")]
+    fields = lambda f: (f.first, f.last, f.problem.Y, f.problem.statistics.target)  # noqa: E731
+    return eqx.tree_at(fields, ReducedFlow(problem), stored)
+
+
+def _is_rebuildable(problem: AbstractProblem) -> bool:
+    if type(problem) is Landscape:
+        return _is_model_problem(problem)
+    return (
+        type(problem) is Regression
+        and type(problem.network) is Linear
+        and problem.loss_function in LOSSES.values()
+        and (problem.regularizer is None or type(problem.regularizer) is WeightDecay)
+    )
+
+
+def _is_model_problem(problem: Landscape) -> bool:
+    """True when the landscape is the registered one of that name, and not a user's that is called the same."""
+    if problem.name not in model_problems.names():
+        return False
+    known = model_problems.get(problem.name).problem
+    codes = [getattr(landscape.fun, "__code__", None) for landscape in (problem, known)]
+    return codes[0] is codes[1] and problem.radius is known.radius and problem.source == known.source
+
+
+def _arrays(flow: AbstractFlow, problem: Regression) -> dict[str, xr.Variable]:
+    arrays = {
+        "X": _variable(("feature", "sample"), problem.X, "inputs X, columns are samples"),
+        "Y": _variable(("output", "sample"), problem.Y, "targets Y, columns are samples"),
+    }
+    if problem.statistics is not None:
+        arrays |= {
+            "root": _variable(("feature", "rank"), problem.statistics.root, "R = U_X S_X, normalization included"),
+            "target": _variable(("output", "rank"), problem.statistics.target, "T = Y V_X, normalization included"),
+            "irreducible": _variable((), problem.statistics.irreducible, "loss that no linear map of X can avoid"),
+        }
+    if isinstance(flow, ReducedFlow):
+        first, last = "reduced coordinates: Wbar_1 = W_1 first", "reduced coordinates: Wbar_{H+1} = last^T W_{H+1}"
+        arrays |= {
+            "first": _variable(("feature", "reduced_feature"), flow.first, first),
+            "last": _variable(("output", "reduced_output"), flow.last, last),
+            "reduced_target": _variable(("reduced_output", "reduced_feature"), flow.problem.Y, "[S_Y 0]"),
+        }
+    return arrays
+
+
+def _variable(dims: tuple[str, ...], values: Any, label: str) -> xr.Variable:
+    return xr.Variable(dims, np.asarray(values, np.float64), {"long_name": label, "units": NUMBER})
