@@ -1,0 +1,69 @@
+"""What ``--help`` says beyond the options: the commands, examples, exit codes, completion."""
+
+import inspect
+
+from gradflow.cli.exit_codes import MEANINGS
+
+EXAMPLES = {
+    "demo": """\
+examples:
+  gradflow demo                            the table, figures and results in gradflow-demo
+  gradflow demo --out b --seed 1           another start, another folder
+  gradflow demo --rtol 1e-10               the same flow, more exactly
+  gradflow run --config gradflow-demo/settings.toml --out c
+                                           the demo as a run, to change what you like
+""",
+    "run": """\
+examples:
+  gradflow run --data iris --preprocess center --hidden 8 --out iris
+  gradflow run --data FILE.csv --targets price --preprocess standardize standardize_targets --hidden 16 16
+  gradflow run --data FILE.npz --task autoencoder --hidden 3 --scale 0.01
+  gradflow run --data teacher_student --teacher-widths 8 2 4 --hidden 6 --flow reduced
+  gradflow run --print-config > run.toml; gradflow run --config run.toml --seed 7
+
+The results are one file, study.nc, that gradflow.store.load or any NetCDF reader opens.
+""",
+    "portrait": """\
+examples:
+  gradflow portrait double_well
+  gradflow portrait two_layer_scalar --starts "0.5,0.1;-1,-0.5" --window -2 2 -2 2
+  gradflow portrait --expression "(x**2 + y - 1)**2 + 0.1*y**2"
+""",
+}
+
+_FRAME = """\
+usage: gradflow [-h] [--version] [--completion SHELL] COMMAND ...
+
+Gradient flows of neural networks: integrated to their end, with invariants watched and endpoints named.
+
+commands:
+{commands}
+
+options:
+  -h, --help            this text; after a command, all about that command
+  --version             print the version
+  --completion SHELL    print a completion script for bash, zsh, fish or tcsh, e.g.
+                        source <(gradflow --completion bash)
+  --debug               show the traceback of an error (also GRADFLOW_DEBUG=1)
+
+examples:
+  gradflow demo
+  gradflow run --data FILE.csv --targets price --preprocess standardize --hidden 16 --out results
+  gradflow portrait double_well
+
+exit codes:
+{exit_codes}
+
+Progress goes to standard error, results to standard output. NO_COLOR is respected.
+"""
+
+
+def overview(commands: dict[str, type]) -> str:
+    """The help text of the program as a whole."""
+    lines = [f"  {name:<10}{_first_line(kind)}" for name, kind in commands.items()]
+    codes = [f"  {code.value:<5}{meaning}" for code, meaning in MEANINGS.items()]
+    return _FRAME.format(commands="\n".join(lines), exit_codes="\n".join(codes))
+
+
+def _first_line(kind: type) -> str:
+    return (inspect.getdoc(kind) or "").splitlines()[0]

@@ -1,0 +1,43 @@
+"""The folder of results: looked at before anything is computed, so that no result is lost for want of a place."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from gradflow import store
+
+
+@contextlib.contextmanager
+def reserved(folder: Path, names: Iterable[str], overwrite: bool) -> Iterator[Path]:
+    """`folder`, made if missing and checked to take files of these `names`; removed again if nothing came to be.
+
+    Raises:
+        OSError: the folder cannot be made or written, or a file is there already and `overwrite` is False.
+    """
+    made = _make(folder)
+    try:
+        for name in names:
+            store.check_writable(folder / name, overwrite)
+        yield folder
+    finally:
+        for path in made:
+            with contextlib.suppress(OSError):
+                path.rmdir()  # refuses a folder that holds anything
+
+
+def _make(folder: Path) -> list[Path]:
+    """Makes the folder and its missing parents, and returns those that were made, innermost first."""
+    missing = []
+    place = Path(os.path.abspath(folder))
+    while not place.exists() and place != place.parent:
+        missing.append(place)
+        place = place.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise type(error)(
+            error.errno, f"The folder for the results cannot be made ({error.strerror}); choose another one with --out",
+            str(folder),
+        ) from error  # fmt: skip
+    return missing

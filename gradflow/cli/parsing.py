@@ -1,0 +1,151 @@
+"""Words to settings: which command is meant, its flags, its settings file, and the help that teaches.
+
+tyro makes the parser from the dataclasses of :mod:`gradflow.settings`; it is imported only when a command is parsed.
+Names of commands and choices get the nearest known one here, options get it from tyro.
+"""
+
+import contextlib
+import inspect
+import io
+import os
+import shutil
+import sys
+import textwrap
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from gradflow import checks
+from gradflow.cli import help_texts
+from gradflow.settings import DemoSettings, PortraitSettings, RunSettings, read_config
+from gradflow.settings.files import choices_of
+
+SHELLS = ("bash", "zsh", "fish", "tcsh")
+
+
+@dataclass(frozen=True)
+class RunCommand(RunSettings):
+    __doc__ = RunSettings.__doc__
+
+    config: Path | None = None
+    """A .toml or .json file of settings: the flags without their dashes, as in rtol = 1e-6. Flags win over it."""
+
+    print_config: bool = False
+    """Print all settings as TOML and stop: a start for a file of your own."""
+
+
+COMMANDS: dict[str, type] = {"demo": DemoSettings, "run": RunCommand, "portrait": PortraitSettings}
+
+
+def command_of(word: str) -> str:
+    """`word`, checked to be a command; the error names the nearest one."""
+    return checks.choice("command", word, COMMANDS)
+
+
+def settings_of(command: str, words: Sequence[str]) -> Any:
+    """The settings that the words after the command ask for.
+
+    Raises:
+        InputError: a choice that is not known, or a bad settings file.
+        SystemExit: with code 2 after tyro has explained another mistake, with code 0 after help was shown.
+    """
+    kind = COMMANDS[command]
+    is_help = any(word in ("-h", "--help") for word in words)
+    if not is_help:
+        _check_choices(kind, words)
+    default = None if is_help else _default(kind, words)
+    explained = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(explained):
+            return _tyro_cli(kind, f"gradflow {command}", list(words), default)
+    except SystemExit as leaving:
+        if is_help and not leaving.code:
+            print(help_texts.EXAMPLES[command])
+        if error := _refusal_behind(leaving):
+            raise error from None  # our own sentence, without tyro's frame around it
+        print(explained.getvalue(), end="", file=sys.stderr)
+        raise
+
+
+def _refusal_behind(leaving: SystemExit) -> checks.InputError | None:
+    """The refusal by a settings object that made tyro give up, if that was why."""
+    cause: BaseException | None = leaving
+    while cause is not None and not isinstance(cause, checks.InputError):
+        cause = cause.__context__
+    return cause
+
+
+def print_completion(shell: str) -> None:
+    """Prints a completion script for a shell."""
+    checks.choice("shell", shell, SHELLS)
+    import tyro
+
+    members = [Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items()]
+    union = typing.Union[tuple(members)]  # noqa: UP007 - made at run time
+    try:
+        _tyro_cli(union, "gradflow", ["--tyro-print-completion", shell], None)
+    except SystemExit as leaving:
+        if leaving.code:
+            raise
+
+
+def _tyro_cli(kind: Any, prog: str, words: list[str], default: Any) -> Any:
+    if os.environ.get("NO_COLOR") or not (sys.stdout.isatty() and sys.stderr.isatty()):
+        # tyro looks at standard output alone, and at no NO_COLOR; the variable is read when it is imported.
+        os.environ.setdefault("PYTHON_TYRO_ANSI_CODES", "False")
+    import tyro
+
+    markers = (
+        tyro.conf.OmitArgPrefixes,
+        tyro.conf.FlagCreatePairsOff,
+        tyro.conf.DisallowNone,
+        tyro.conf.PositionalMetavarFromFieldName,
+    )
+    options = {} if default is None else {"default": default}
+    return tyro.cli(kind, prog=prog, args=words, config=markers, description=_description(kind), **options)
+
+
+def _description(kind: Any) -> str | None:
+    """The docstring with its paragraphs wrapped; tyro leaves them to the terminal, but keeps lines that are indented."""
+    if not isinstance(kind, type):
+        return None
+    width = min(shutil.get_terminal_size().columns, 100)
+    paragraphs = (inspect.getdoc(kind) or "").split("\n\n")
+    return "\n\n".join(
+        textwrap.fill(" ".join(paragraph.split()), width, subsequent_indent=" ") for paragraph in paragraphs
+    )
+
+
+def _default(kind: type, words: Sequence[str]) -> Any:
+    """The settings of the file that ``--config`` names, if it does."""
+    path = _value_of("--config", words)
+    if kind is not RunCommand or path is None:
+        return None
+    return RunCommand(**vars(read_config(path)))
+
+
+def _value_of(option: str, words: Sequence[str]) -> str | None:
+    found = None
+    for index, word in enumerate(words):
+        if word.startswith(f"{option}="):
+            found = word.partition("=")[2]
+        elif word == option and index + 1 < len(words):
+            found = words[index + 1]
+    return found
+
+
+def _check_choices(kind: type, words: Sequence[str]) -> None:
+    """Every value of an option with a list of choices is one of them; tyro would not say which is the nearest."""
+    choices = choices_of(kind)
+    option = ""
+    for word in words:
+        if word.startswith("--"):
+            option, _, value = word.partition("=")
+            values = [value] if value else []
+        else:
+            values = [word]
+        name = option.removeprefix("--").replace("-", "_")
+        for value in values if name in choices else ():
+            checks.choice(name, value, choices[name])
