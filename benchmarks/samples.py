@@ -25,9 +25,7 @@ def main() -> None:
     network = gf.networks.Linear((20, 10, 5))
     flows = {
         "200": gf.GradientFlow(gf.Regression(network, X, Y, normalization="mean")),
-        "200 000": gf.GradientFlow(
-            gf.Regression(network, np.tile(X, 1000), np.tile(Y, 1000), normalization="mean")
-        ),
+        "200 000": gf.GradientFlow(gf.Regression(network, np.tile(X, 1000), np.tile(Y, 1000), normalization="mean")),
     }
     start = flows["200"].problem.init(0, scale=0.3)
     seconds: dict[str, list[float]] = {name: [] for name in flows}
@@ -41,7 +39,8 @@ def main() -> None:
             ends[name] = run
     print(f"{platform.machine()}, Python {platform.python_version()}, jax {jax.__version__}, {ROUNDS} rounds")
     for name in flows:
-        print(f"{name:>8} samples: {1e6 * statistics.median(seconds[name]):8.1f} us a step, {ends[name].num_steps} steps")
+        microseconds = 1e6 * statistics.median(seconds[name])
+        print(f"{name:>8} samples: {microseconds:8.1f} us a step, {ends[name].num_steps} steps")
     ratio = statistics.median(seconds["200 000"]) / statistics.median(seconds["200"])
     gap = max(np.abs(a - b).max() for a, b in zip(ends["200"].endpoint, ends["200 000"].endpoint, strict=True))
     print(f"ratio {ratio:.3f}; endpoints differ by {gap:.1e}")

@@ -160,8 +160,8 @@ def tolerances(rtol: Any, atol: Any) -> tuple[float, float]:
     require(relative <= 1.0, "rtol", "be at most 1", f"{relative:g}", "Typical values are 1e-4 to 1e-10.")
     if relative >= LOOSE_RTOL:
         warnings.warn(
-            f"`rtol` = {relative:g} is {LOOSE_RTOL:g} or more: no digit of the trajectory can be relied on, and its checks "
-            "are not judged. Typical values are 1e-4 to 1e-10.",
+            f"`rtol` = {relative:g} is {LOOSE_RTOL:g} or more: no digit of the trajectory can be relied on, and its "
+            "checks are not judged. Typical values are 1e-4 to 1e-10.",
             AccuracyWarning,
             stacklevel=4,
         )

@@ -141,5 +141,4 @@ def _reduced_problem(problem: Regression) -> Regression:
     size = min(d_out, d_in)
     sigma[:size, :size] = np.diag(spectrum.values[:size])
     statistics = type(problem.statistics)(root=np.eye(d_in), target=sigma, irreducible=problem.statistics.irreducible)
-    reduced = eqx.tree_at(lambda p: (p.X, p.Y, p.statistics), problem, (np.eye(d_in), sigma, statistics))
-    return reduced
+    return eqx.tree_at(lambda p: (p.X, p.Y, p.statistics), problem, (np.eye(d_in), sigma, statistics))

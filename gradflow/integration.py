@@ -82,7 +82,8 @@ def integrate(
     error. Explicit steps are capped by the stability limit, so that the gradient can fall far below rtol.
 
     Raises:
-        InputError: a wrong call: non-finite or single-precision start, tolerances, horizon, save times, solver.
+        InputError: a wrong call: non-finite or single-precision start, tolerances, horizon, save times, solver, or a
+            vector field of other shapes than the start.
     """
     clock = time.monotonic()
     checks.require(isinstance(flow, AbstractFlow), "flow", "be a flow", type(flow).__name__,
@@ -95,6 +96,7 @@ def integrate(
     size = float(_norm(params0))
     max_norm = 1e4 * max(1.0, size) if max_norm is None else checks.real("max_norm", max_norm, above=0.0, infinite=True)
     checks.require(max_norm > size, "max_norm", "be larger than the norm of the start", max_norm, f"It is {size:.6g}.")
+    _check_field(flow, params0)
     flow = jax.tree.map(_on_device, flow.compact())
     run = _Run(flow, params0, t1, rtol, atol, solver, grad_tol, max_norm, max_steps, checked_save_at(save_at, t1))
     status = run.until_done(progress)
@@ -116,6 +118,13 @@ def checked_save_at(save_at: Any, t1: float) -> np.ndarray | None:
     checks.require(forward[0] >= 0 and forward[-1] <= abs(t1), "save_at", f"lie inside [0, {t1:g}]",
                    f"[{times.min():g}, {times.max():g}]")  # fmt: skip
     return times
+
+
+def _check_field(flow: AbstractFlow, params0: Params) -> None:
+    """The field has the shapes of the parameters: otherwise broadcasting would move all of them by one number."""
+    shapes = jax.tree.map(jnp.shape, params0)
+    found = jax.tree.map(lambda leaf: leaf.shape, jax.eval_shape(flow.vector_field, params0))
+    checks.require(found == shapes, "flow", f"have a vector field of the start's shapes {shapes}", found)
 
 
 class _Run:
@@ -229,7 +238,7 @@ class _Run:
         quiet = self.watch.quiet_below if self.direction > 0 else -1.0
         array = jnp.asarray
         return Limits(array(target), array(self.watch.max_step), array(self.max_norm), array(quiet),
-                      array(self.scale), array(self.watch.loud_above))  # fmt: skip
+                      array(self.scale), array(self.watch.loud_above), array(min(self.max_steps, 2**62)))  # fmt: skip
 
     def _consider_stiffness(self) -> None:
         capped = int(self.state.num_capped) - self.capped_before

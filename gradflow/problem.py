@@ -158,7 +158,7 @@ class Regression(AbstractProblem):
         """``||T|| ||R||_op w^H`` with ``w`` the layer norm of a balanced minimiser: the size of a large gradient."""
         if self.statistics is None:
             return None
-        target, scale = float(self.spectrum.values[0]), float(self.statistics.scales[0])
+        scale = float(self.statistics.scales[0])
         return float(np.linalg.norm(self.statistics.target)) * scale * self.weight_scale**self.num_hidden or scale**2
 
     @property
@@ -191,7 +191,8 @@ class Regression(AbstractProblem):
         """The loss, including the irreducible part and the regulariser."""
         params = self._checked(params)
         if self.statistics is None:
-            value = self._weight * self.loss_function(self.network(params, self.X), self.Y)
+            outputs = self.network(params, self.X)
+            value = self._weight * _real_scalar("loss", self.loss_function(outputs, self.Y))
         else:
             residual = product(params, self.statistics.root) - self.statistics.target
             value = 0.5 * jnp.sum(residual * residual) + self.statistics.irreducible
@@ -263,12 +264,7 @@ class Landscape(AbstractProblem):
     @in_double
     def loss(self, params: Params) -> Scalar:
         """``fun(params)``, checked to be a real scalar."""
-        value = jnp.asarray(self.fun(as_params(params, name="params")))
-        checks.require(value.shape == (), "fun", "return a scalar", f"an array of shape {value.shape}")
-        checks.require(
-            jnp.issubdtype(value.dtype, jnp.floating), "fun", "return a real floating number", str(value.dtype)
-        )
-        return value
+        return _real_scalar("fun", self.fun(as_params(params, name="params")))
 
 
 def check_dense(num_params: int) -> None:
@@ -280,6 +276,15 @@ def check_dense(num_params: int) -> None:
         f"{num_params} ({8e-9 * num_params**2:.1f} GB)",
         "Use gradflow.curvature.extreme_eigenvalues, which needs Hessian-vector products only.",
     )
+
+
+def _real_scalar(name: str, value: Any) -> Scalar:
+    """What the user's function `name` returned, which a trace can check: shape and type, not the value."""
+    value = jnp.asarray(value)
+    checks.require(value.shape == (), name, "return a scalar", f"an array of shape {value.shape}")
+    is_real = jnp.issubdtype(value.dtype, jnp.floating)
+    checks.require(is_real, name, "return a real floating number", str(value.dtype))
+    return value
 
 
 def _checked_data(network: AbstractNetwork, X: Any, Y: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -312,9 +317,9 @@ def _checked_data(network: AbstractNetwork, X: Any, Y: Any) -> tuple[np.ndarray,
 def _warn_about_hypotheses(spectrum: TargetSpectrum, d_out: int) -> None:
     if spectrum.num_positive < d_out:
         warnings.warn(
-            f"rank(Y X^T) = {spectrum.num_positive} is less than d_out = {d_out} (paper 003, Assumption 2 as corrected): "
-            "the values, counts and strictness of Lemma 2 and Proposition 3 are stated for full rank; zero singular "
-            "values are treated as one more group.",
+            f"rank(Y X^T) = {spectrum.num_positive} is less than d_out = {d_out} (paper 003, Assumption 2 as "
+            "corrected): the values, counts and strictness of Lemma 2 and Proposition 3 are stated for full rank; "
+            "zero singular values are treated as one more group.",
             checks.HypothesisWarning,
             stacklevel=4,
         )

@@ -1,9 +1,11 @@
 """A whole run as one frozen bundle: certified before, integrated, monitored, checked against its promises, named.
 
 :func:`study` is the main job of the library in one call. It composes the rooms before it and adds nothing of its own
-but the checks, which compare what was promised a priori with what was observed. No study knows how it is drawn or saved.
+but the checks, which compare what was promised a priori with what was observed. No study knows how it is drawn or
+saved.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from gradflow import checks
 from gradflow.certificates import Certificate, certificates_of
 from gradflow.convergence import ObservedRate, observed_rate
 from gradflow.critical_points import CriticalPoint, classify
@@ -83,7 +86,7 @@ def study(
     certificates = certificates_of(flow, params0)
     trajectory = integrate(flow, params0, t1, **options)
     record = monitor(flow, trajectory)
-    point = classify(flow.problem, trajectory.endpoint)
+    point = _named(classify(flow.problem, trajectory.endpoint), trajectory)
     rate = _tail_rate(record, trajectory, point)
     return Study(
         flow=flow,
@@ -103,7 +106,7 @@ def checks_of(
 ) -> tuple[Check, ...]:
     """The comparisons of a study, in the order of tables."""
     promised = {certificate.name: certificate for certificate in certificates}
-    return (
+    found = (
         _ended(trajectory),
         _bounded(record, trajectory),
         _invariant(record),
@@ -112,6 +115,21 @@ def checks_of(
         _envelope(record, trajectory),
         _rate(rate, promised.get("exponential_rate")),
     )
+    return found if trajectory.rtol < checks.LOOSE_RTOL else (found[0], *map(_not_judged, found[1:]))
+
+
+def _named(point: CriticalPoint, trajectory: Trajectory) -> CriticalPoint:
+    """The endpoint's name. Far out a gradient at rounding level is no critical point: a run that escaped has none."""
+    if trajectory.status is not Status.ESCAPED or point.kind == "not_critical":
+        return point
+    reason = "Undetermined: the run escaped, and out here the gradient cannot be told from rounding."
+    nothing = dict.fromkeys(("index", "nullity", "captured", "counts", "rank", "rank_z", "value"))
+    return dataclasses.replace(point, kind="undetermined", reason=reason, **nothing)
+
+
+def _not_judged(check: Check) -> Check:
+    statement = f"not judged at so large a tolerance: {check.statement}"
+    return dataclasses.replace(check, passed=None, statement=statement)
 
 
 def _tail_rate(record: xr.Dataset, trajectory: Trajectory, point: CriticalPoint) -> ObservedRate:

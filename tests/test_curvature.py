@@ -32,9 +32,7 @@ def factorization(sigma, widths, **settings):
 
 def golden_problem(case):
     layers = weights(case)
-    return factorization(
-        case["inputs"]["Sigma_Y"], (layers[0].shape[1], *(layer.shape[0] for layer in layers))
-    ), layers
+    return factorization(case["inputs"]["Sigma_Y"], (layers[0].shape[1], *(layer.shape[0] for layer in layers))), layers
 
 
 def flat(tree):
@@ -122,9 +120,7 @@ def test_the_origin_of_a_shallow_network_has_the_eigenvalues_of_g16():
 @pytest.mark.parametrize("name", HESSIANS)
 def test_spectra_of_the_saddles_of_paper_003_are_the_reference_ones(name):
     problem, params = golden_problem(CASES[name])
-    np.testing.assert_allclose(
-        curvature.spectrum(problem, params), CASES[name]["expected"]["eig"], rtol=0, atol=1e-10
-    )
+    np.testing.assert_allclose(curvature.spectrum(problem, params), CASES[name]["expected"]["eig"], rtol=0, atol=1e-10)
 
 
 def test_the_targets_singular_values_are_those_of_y_on_the_row_space_of_x():
@@ -203,7 +199,7 @@ def test_small_problems_get_their_extremes_from_the_dense_hessian():
 
 
 def test_a_zero_hessian_has_zero_extremes():
-    ends = curvature.extreme_eigenvalues(Landscape(lambda p: jnp.sum(p)), np.ones(9))
+    ends = curvature.extreme_eigenvalues(Landscape(jnp.sum), np.ones(9))
     assert ends.lowest[0] == 0.0 and ends.highest[0] == 0.0
 
 

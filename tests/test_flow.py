@@ -32,7 +32,7 @@ def test_reduced_coordinates_keep_the_loss_and_can_be_undone():
 
 
 def test_the_reduced_field_is_the_preconditioned_one_in_original_coordinates():
-    """``dW_1/dt = W_2^T (Y - W_2 W_1 X) X^T (X X^T)^{-1}``, ``dW_2/dt = (Y - W_2 W_1 X) X^T W_1^T`` (math of paper 003)."""
+    """``dW_1/dt = W_2^T (Y - W_2 W_1 X) X^T (X X^T)^{-1}``, ``dW_2/dt = (Y - W_2 W_1 X) X^T W_1^T`` (paper 003)."""
     problem, (first, last) = _problem()
     flow = gf.ReducedFlow(problem)
     residual = problem.Y - last @ first @ problem.X

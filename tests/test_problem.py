@@ -1,5 +1,7 @@
 """Problems: losses, hand-written gradients and Hessians against automatic differentiation, sufficient statistics."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +20,7 @@ def _random(widths, seed=0, samples=7, rank=None):
     X, Y = rng.standard_normal((widths[0], samples)), rng.standard_normal((widths[-1], samples))
     if rank is not None:
         X = rng.standard_normal((widths[0], rank)) @ rng.standard_normal((rank, samples))
-    weights = tuple(0.7 * rng.standard_normal((b, a)) for a, b in zip(widths[:-1], widths[1:], strict=True))
+    weights = tuple(0.7 * rng.standard_normal((b, a)) for a, b in itertools.pairwise(widths))
     return X, Y, weights
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import gradflow as gf
+from gradflow import checks
 from gradflow.studies import checks_of
 
 
@@ -70,3 +71,19 @@ def test_without_theory_nothing_is_claimed():
     assert study.passed
     assert all(named[name].passed is None for name in ("bounded", "invariants", "envelope", "rate"))
     assert named["energy"].passed is True
+
+
+def test_a_tolerance_without_a_digit_leaves_every_check_unjudged_but_the_end():
+    flow = gf.GradientFlow(gf.model_problems.get("double_well").problem)
+    with pytest.warns(checks.AccuracyWarning):
+        study = gf.study(flow, np.array([0.5, 0.5]), 5.0, rtol=0.2, atol=1e-6)
+    assert study.checks[0].passed is True
+    assert {check.passed for check in study.checks[1:]} == {None}
+    assert all(check.statement.startswith("not judged") for check in study.checks[1:])
+
+
+def test_a_run_that_escaped_has_no_critical_point():
+    valley = gf.Landscape(lambda w: 0.5 * w[0] ** 2 + 0.5 * (1 - w[0] * w[1]) ** 2)
+    study = gf.study(gf.GradientFlow(valley), np.array([0.5, 0.5]), max_norm=1e4)
+    assert study.trajectory.status is gf.Status.ESCAPED
+    assert study.point.kind in ("not_critical", "undetermined") and study.point.index is None

@@ -21,6 +21,9 @@ from gradflow.plotting.styles import GREY
 
 TIME_LABEL = "flow time $t$ (dimensionless)"
 
+MINOR_DECADES = 7.0
+"""On a logarithmic axis of more decades only the decades themselves are marked."""
+
 _LEADER = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 1.5, "shrinkB": 0.0, "relpos": (0.0, 0.5)}
 
 
@@ -73,8 +76,9 @@ def time_axis(ax: Axes, times: np.ndarray, start: float | None = None, linear: b
 def log_ticks(axis: Any) -> None:
     """Decades as labelled ticks, thinned to at most about six, with the skipped ones as small marks."""
     axis.set_major_locator(LogLocator(base=10.0, numticks=7))
-    axis.set_minor_locator(LogLocator(base=10.0, subs=tuple(range(2, 10)), numticks=50))
     low, high = sorted(axis.get_view_interval())
+    is_wide = low > 0 and np.log10(high / low) > MINOR_DECADES
+    axis.set_minor_locator(LogLocator(base=10.0, subs=(1.0,) if is_wide else tuple(range(2, 10)), numticks=50))
     if low > 0 and np.log10(high / low) < 1.7:
         axis.set_major_locator(LogLocator(base=10.0, subs=(1.0, 2.0, 5.0), numticks=12))
         axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))

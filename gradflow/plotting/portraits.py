@@ -189,8 +189,8 @@ def _reads_beyond(problem: AbstractProblem, template: Any) -> bool:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             problem.fun(template)
-    except IndexError:
-        return True
+    except IndexError as error:
+        return "out of bounds" in str(error)
     except Exception:  # whatever else plain NumPy cannot do is nobody's mistake
         return False
     return False
@@ -204,7 +204,7 @@ def _on_grid(flow: AbstractFlow, template: Any, x: np.ndarray, y: np.ndarray) ->
 
     def at(point: jax.Array) -> tuple[jax.Array, jax.Array]:
         params = unravel(point)
-        return flow.problem.loss(params), ravel_pytree(flow.vector_field(params))[0]
+        return jnp.asarray(flow.problem.loss(params)), ravel_pytree(flow.vector_field(params))[0]
 
     loss, velocity = jax.jit(jax.vmap(at))(points)
     shape = len(y), len(x)

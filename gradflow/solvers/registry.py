@@ -31,7 +31,7 @@ def make_solver(solver: str | diffrax.AbstractSolver, rtol: float, atol: float) 
     """The diffrax solver of that name, or the object itself, with a root finder tight enough not to be seen.
 
     Raises:
-        InputError: unknown name (the nearest one is given), not a diffrax solver, or a solver without an error estimate.
+        InputError: unknown name (the nearest one is given), not a diffrax solver, or one without an error estimate.
     """
     if isinstance(solver, str):
         checks.choice("solver", solver, SOLVER_NAMES)

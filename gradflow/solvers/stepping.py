@@ -5,6 +5,7 @@ t = 1e12. The host loop (:mod:`gradflow.integration`) calls :func:`advance` agai
 knows about convergence, saddles or files.
 """
 
+import dataclasses
 from typing import Any
 
 import diffrax
@@ -36,6 +37,7 @@ class Limits(eqx.Module):
     quiet_below: Scalar
     scale: Scalar
     loud_above: Scalar
+    max_steps: Int[Array, ""]
 
 
 class State(eqx.Module):
@@ -63,17 +65,8 @@ class State(eqx.Module):
 
     def carry_on(self, old: "State") -> "State":
         """This state with the time, energy and counters of `old`: for a change of method in mid-course."""
-        fields = lambda s: (
-            s.time,
-            s.peak,
-            s.largest_norm,
-            s.loud_time,
-            s.dissipated,
-            s.num_accepted,
-            s.num_rejected,
-            s.num_capped,
-        )  # noqa: E731
-        return eqx.tree_at(fields, self, fields(old))
+        kept = ("time", "peak", "largest_norm", "loud_time", "dissipated", "num_accepted", "num_rejected", "num_capped")
+        return dataclasses.replace(self, **{name: getattr(old, name) for name in kept})
 
 
 class Method(eqx.Module):
@@ -85,7 +78,7 @@ class Method(eqx.Module):
 
     def terms(self) -> diffrax.ODETerm:
         """The field as a diffrax term whose `args` is the flow."""
-        return diffrax.ODETerm(lambda t, y, flow: _scaled(flow.vector_field(y), self.direction))
+        return diffrax.ODETerm(lambda _, y, flow: _scaled(flow.vector_field(y), self.direction))
 
 
 @eqx.filter_jit
@@ -132,6 +125,7 @@ def advance(flow: AbstractFlow, method: Method, state: State, limits: Limits) ->
 def _goes_on(state: State, limits: Limits) -> Bool[Array, ""]:
     return (
         (state.slot < CHUNK)
+        & (state.num_accepted + state.num_rejected < limits.max_steps)
         & (jnp.abs(state.time) < limits.stop_time)
         & (state.quiet < 3)
         & (state.grad_norm <= limits.loud_above)
