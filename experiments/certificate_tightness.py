@@ -95,7 +95,7 @@ def table(results: list[Result]) -> list[dict[str, object]]:
     """Median and largest ratio of each bound to the supremum, per law and depth, with the violations."""
     rows = []
     for law in LAWS:
-        for depth in sorted({result.depth for result in results}):
+        for depth in sorted({result.depth for result in results if result.law == law}):
             chosen = [result for result in results if (result.law, result.depth) == (law, depth)]
             row: dict[str, object] = {"start": law, "H": depth, "networks": len(chosen)}
             for name in ("R", "R_ode", "R_chain", "R_loss"):

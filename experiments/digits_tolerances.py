@@ -73,8 +73,10 @@ def main() -> int:
     """Prints the table; exit code 1 when a check failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tiny", action="store_true", help="the quick version")
-    rows = run(Settings.tiny() if parser.parse_args().tiny else Settings())
-    print_table(rows, title="digits, 64-32-16-10, whitened pixels, gradient flow to the end")
+    settings = Settings.tiny() if parser.parse_args().tiny else Settings()
+    rows = run(settings)
+    hidden = "-".join(str(width) for width in settings.hidden)
+    print_table(rows, title=f"{settings.data}, hidden widths {hidden}, whitened inputs, gradient flow to the end")
     return int(any(row["checks"] != "passed" for row in rows))
 
 

@@ -30,6 +30,9 @@ DRIFT_FACTOR = 100.0
 ROUNDING = 1e-13
 """Relative drift that double precision explains whatever the tolerance."""
 
+BLOCK = 64
+"""Rows evaluated at a time."""
+
 GROWTH_THRESHOLD = 0.02
 """Exponent d log ||W|| / d log t over the last decade of time above which a trajectory counts as still growing."""
 
@@ -75,7 +78,8 @@ def monitor(flow: AbstractFlow, trajectory: Trajectory) -> xr.Dataset:
     if isinstance(problem, Regression) and problem.statistics is not None:
         data |= _modes(problem, trajectory.params)
     coordinates = {"time": ("time", times, {"long_name": "flow time t", "units": "dimensionless"}),
-                   "invariant": [invariant.name for invariant in invariants]}  # fmt: skip
+                   "invariant": ("invariant", [invariant.name for invariant in invariants],
+                                 {"long_name": "conserved quantity", "units": "none"})}  # fmt: skip
     variables = {name: (dims, value, _attributes(label)) for name, (dims, value, label) in data.items()}
     return xr.Dataset(variables, coordinates, _summary(flow, trajectory, size))
 
@@ -184,17 +188,22 @@ def _summary(flow: AbstractFlow, trajectory: Trajectory, size: np.ndarray) -> di
 
 
 @eqx.filter_jit
-def _evaluate(problem: AbstractProblem, rows: Params) -> tuple[Array, Array]:
+def _evaluate(problem: AbstractProblem, block: Params) -> tuple[Array, Array]:
     def one(params: Params) -> tuple[Array, Array]:
         gradient = jax.tree.leaves(problem.gradient(params))
         return problem.loss(params), jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in gradient))
 
-    return jax.lax.map(one, rows, batch_size=64)
+    return jax.vmap(one)(block)
 
 
 def _along(problem: AbstractProblem, rows: Params) -> tuple[np.ndarray, np.ndarray]:
-    loss, grad_norm = _evaluate(problem, jax.tree.map(jnp.asarray, rows))
-    return np.asarray(loss), np.asarray(grad_norm)
+    """Loss and gradient norm of every row, in blocks of one size: compiled once whatever the number of rows."""
+    count, parts = len(jax.tree.leaves(rows)[0]), []
+    for first in range(0, count, BLOCK):
+        chosen = np.minimum(np.arange(first, first + BLOCK), count - 1)
+        parts.append(_evaluate(problem, jax.tree.map(lambda leaf, chosen=chosen: jnp.asarray(leaf[chosen]), rows)))
+    loss, grad_norm = (np.concatenate([np.asarray(part) for part in quantity]) for quantity in zip(*parts, strict=True))
+    return loss[:count], grad_norm[:count]
 
 
 def _layer_norms(rows: Params) -> np.ndarray:

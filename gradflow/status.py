@@ -34,7 +34,7 @@ class Status(enum.Enum):
 
 _REMEDIES = {
     Status.STATIONARY: "The flow ended: the remaining distance to the limit is below the tolerance.",
-    Status.HORIZON: "The horizon t1 was reached before the flow ended; raise t1 or pass t1=inf.",
+    Status.HORIZON: "The horizon t1 was reached before the flow ended; forwards, raise t1 or pass t1=inf.",
     Status.ESCAPED: "The norm passed max_norm; the trajectory may be unbounded. Raise max_norm to follow it further.",
     Status.NONFINITE: "The vector field is not finite at the last state; check the loss there.",
     Status.STEP_LIMIT: "max_steps was used up; raise it, loosen rtol, or choose a stiff solver.",

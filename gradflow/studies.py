@@ -28,6 +28,9 @@ from gradflow.trajectories import Trajectory
 from gradflow.types import Params
 
 
+BACKWARD = "nothing is promised backwards in time: certificates speak of t > 0"
+
+
 @dataclass(frozen=True)
 class Check:
     """One comparison of a promise with a run.
@@ -113,7 +116,7 @@ def checks_of(
         _energy(record, trajectory),
         _descent(record, trajectory),
         _envelope(record, trajectory),
-        _rate(rate, promised.get("exponential_rate")),
+        _rate(rate, trajectory, promised.get("exponential_rate")),
     )
     return found if trajectory.rtol < checks.LOOSE_RTOL else (found[0], *map(_not_judged, found[1:]))
 
@@ -123,8 +126,8 @@ def _named(point: CriticalPoint, trajectory: Trajectory) -> CriticalPoint:
     if trajectory.status is not Status.ESCAPED or point.kind == "not_critical":
         return point
     reason = "Undetermined: the run escaped, and out here the gradient cannot be told from rounding."
-    nothing = dict.fromkeys(("index", "nullity", "captured", "counts", "rank", "rank_z", "value"))
-    return dataclasses.replace(point, kind="undetermined", reason=reason, **nothing)
+    unknown: dict[str, Any] = dict.fromkeys(("index", "nullity", "captured", "counts", "rank", "rank_z", "value"))
+    return dataclasses.replace(point, kind="undetermined", reason=reason, **unknown)
 
 
 def _not_judged(check: Check) -> Check:
@@ -149,6 +152,8 @@ def _ended(trajectory: Trajectory) -> Check:
 def _bounded(record: xr.Dataset, trajectory: Trajectory) -> Check:
     bound, largest = float(record["bound"]), trajectory.largest_norm
     statement = "sup ||W(t)|| <= R, the certified bound on every trajectory from this start"
+    if trajectory.t1 < 0:
+        return Check("bounded", BACKWARD, None, largest, math.nan)
     if math.isnan(bound):
         return Check("bounded", "not certified: no theory bounds this problem", None, largest, bound)
     slack = 1 + DRIFT_FACTOR * trajectory.rtol
@@ -188,6 +193,8 @@ def _descent(record: xr.Dataset, trajectory: Trajectory) -> Check:
 def _envelope(record: xr.Dataset, trajectory: Trajectory) -> Check:
     statement = "L(t) stays below the certified exponential envelope"
     envelope, loss = record["envelope"].values, record["loss"].values
+    if trajectory.t1 < 0:
+        return Check("envelope", BACKWARD, None, math.nan, math.nan)
     if np.isnan(envelope).any():
         return Check("envelope", "no exponential rate is certified for this start", None, math.nan, math.nan)
     slack = DRIFT_FACTOR * trajectory.rtol * float(loss[0]) + 1e-15
@@ -195,7 +202,9 @@ def _envelope(record: xr.Dataset, trajectory: Trajectory) -> Check:
     return Check("envelope", statement, bool(np.all(loss <= envelope + slack)), above, slack)
 
 
-def _rate(rate: ObservedRate, certificate: Certificate | None) -> Check:
+def _rate(rate: ObservedRate, trajectory: Trajectory, certificate: Certificate | None) -> Check:
+    if trajectory.t1 < 0:
+        return Check("rate", BACKWARD, None, math.nan, math.nan)
     observed = getattr(rate, "rate", math.nan) if rate.law == "exponential" else math.nan
     if certificate is None or not certificate.holds:
         return Check("rate", "no exponential rate is certified for this start", None, observed, math.nan)

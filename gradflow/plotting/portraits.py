@@ -42,6 +42,9 @@ KIND_MARKERS: dict[str, dict[str, Any]] = {
 """How each kind of critical point is marked: filled when decided, hollow when the Hessian leaves it open."""
 
 
+REVERSAL = -0.5
+"""Cosine between the directions at neighbouring grid points below which the flow counts as turning back."""
+
 _SHADES = ("#a9cbe3", "#d9e8f3", "#ffffff")
 
 
@@ -220,7 +223,7 @@ def _contours(
         return None
     if np.ndim(levels) == 0:
         above = finite - finite.min()
-        low = max(float(np.quantile(above[above > 0], 0.01)), 1e-6 * float(above.max()))
+        low = max(float(np.quantile(above[above > 0], 0.03)), 1e-6 * float(above.max()))
         offsets = np.geomspace(low, float(above.max()), checks.integer("levels", levels))
         chosen = finite.min() + np.append(0.0, offsets)
     else:
@@ -245,10 +248,23 @@ def _streamlines(ax: Axes, x: np.ndarray, y: np.ndarray, velocity: np.ndarray, d
         low, high = np.quantile(logarithm[speed > 0], (0.01, 0.99))
         width += 0.8 * np.clip((logarithm - low) / max(high - low, 1e-12), 0.0, 1.0)
     # The directions are all that streamplot needs; unit vectors keep it from underflowing where the flow is slow.
-    unit = np.ma.masked_array(velocity / np.where(speed > 0, speed, 1.0), np.broadcast_to(~finite, velocity.shape))
+    unit = np.where(finite, velocity, 0.0) / np.where(speed > 0, speed, 1.0)
+    hidden = np.broadcast_to(~finite | _reversals(unit), velocity.shape)
     return ax.streamplot(
-        x, y, *unit, color="0.35", linewidth=width, density=density, arrowsize=0.6, zorder=2, broken_streamlines=True
+        x, y, *np.ma.masked_array(unit, hidden), color="0.35", linewidth=width, density=density, arrowsize=0.6, zorder=2, broken_streamlines=True
     )
+
+
+def _reversals(unit: np.ndarray) -> np.ndarray:
+    """Grid points between which the direction turns back, as across a valley of minima: streamlines end there."""
+    hidden = np.zeros(unit.shape[1:], dtype=bool)
+    along_x = np.sum(unit[:, :, 1:] * unit[:, :, :-1], axis=0) < REVERSAL
+    along_y = np.sum(unit[:, 1:] * unit[:, :-1], axis=0) < REVERSAL
+    hidden[:, 1:] |= along_x
+    hidden[:, :-1] |= along_x
+    hidden[1:] |= along_y
+    hidden[:-1] |= along_y
+    return hidden
 
 
 def _paths(ax: Axes, trajectories: Iterable[Any], time_marks: Sequence[float]) -> tuple[list[Line2D], list[Artist]]:

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -28,8 +28,10 @@ TRUTH = {"flag_values": np.array([-1, 0, 1], np.int8), "flag_meanings": "unknown
 
 
 def to_json(value: Any) -> str:
-    """JSON that :func:`from_json` turns back: arrays are tuples; lists, arrays of numbers and non-finite floats are
-    tagged; dataclasses become objects; what JSON cannot hold is written as its ``repr`` and comes back as that text.
+    """JSON that :func:`from_json` turns back.
+
+    A JSON array is a tuple; lists, arrays of numbers, non-finite floats and mappings with other keys than text are
+    tagged. Dataclasses come back as dictionaries, paths and what JSON cannot hold as their text.
     """
     return json.dumps(_plain(value), allow_nan=False)
 
@@ -111,7 +113,14 @@ def _scalar(value: Any, label: str, unit: str | None) -> xr.Variable:
 
 def scalar_values(dataset: xr.Dataset) -> dict[str, Any]:
     """The values written by :func:`scalars`, by name; other variables are left out."""
-    read = {"None": lambda _: None, "bool": bool, "int": int, "float": float, "str": str, "json": from_json}
+    read: dict[str, Callable[[Any], Any]] = {
+        "None": lambda _: None,
+        "bool": bool,
+        "int": int,
+        "float": float,
+        "str": str,
+        "json": from_json,
+    }
     return {
         str(name): read[variable.attrs[TYPE]](variable.values.item())
         for name, variable in dataset.variables.items()
@@ -122,14 +131,12 @@ def scalar_values(dataset: xr.Dataset) -> dict[str, Any]:
 def table(rows: Sequence[Any], kind: type, dim: str, labels: Mapping[str, str]) -> xr.Dataset:
     """Dataclass instances as the rows of a dataset along `dim`, one column for each field of `kind`.
 
-    Fields are text, numbers (None as NaN) or truth values (None as -1).
+    Fields are text, whole numbers, floats (None as NaN) or truth values (None as -1).
     """
     columns = {}
     for name, hint in typing.get_type_hints(kind).items():
-        entries, attributes = (
-            [getattr(row, name) for row in rows],
-            {"long_name": labels.get(name, name.replace("_", " "))},
-        )
+        entries = [getattr(row, name) for row in rows]
+        attributes: dict[str, Any] = {"long_name": labels.get(name, name.replace("_", " "))}
         if hint is str:
             column, attributes = np.array(entries, dtype=str), attributes | {"units": NO_UNIT}
         elif _allows(hint, bool):
@@ -155,9 +162,7 @@ def _entry(entry: Any, hint: Any) -> Any:
         return None if entry < 0 else bool(entry)
     if hint is str or not _allows(hint, type(None)):
         return entry
-    if math.isnan(entry):
-        return None
-    return int(entry) if _allows(hint, int) else entry
+    return None if math.isnan(entry) else entry
 
 
 def _allows(hint: Any, kind: type) -> bool:

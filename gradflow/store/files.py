@@ -7,6 +7,7 @@ carries a digest of all names, values and attributes: a reader of ours finds a s
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ READS_OLDER: dict[int, str] = {}
 COMPRESSION = {"zlib": True, "complevel": 1, "shuffle": True, "fletcher32": True}
 """Lossless; the shuffled exponents of neighbouring rows are what compresses."""
 
-_WRITTEN_BY = "Results files are written by gradflow.save(study, path)."
+_WRITTEN_BY = "Results files are written by gradflow.store.save(study, path)."
 
 
 def save(study: Study, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
@@ -51,15 +52,16 @@ def save(study: Study, path: str | os.PathLike[str], overwrite: bool = False) ->
     tree = to_datatree(study)
     tree.attrs[DIGEST] = digest(tree)
     encoding = {node.path: _encoding(node.to_dataset(inherit=False)) for node in tree.subtree}
-
-    def write(part: Path) -> None:
-        tree.to_netcdf(part, engine="h5netcdf", encoding=encoding)
-
-    return write_atomically(target, write, overwrite)
+    # In memory first: when a disk is full, HDF5 leaves objects behind that crash the process once they are collected.
+    content = tree.to_netcdf(None, engine="h5netcdf", encoding=encoding)
+    return write_atomically(target, lambda part: part.write_bytes(content), overwrite)
 
 
 def load(path: str | os.PathLike[str]) -> Study:
     """The study in a results file, every array bit for bit as it was saved.
+
+    A function of the user's own (a landscape, loss or regulariser) is not in the file: `flow` is then None. Put it
+    back, ``dataclasses.replace(study, flow=flow)``, before saving again; else the new file's group ``data`` is empty.
 
     Raises:
         InputError: `path` is not a path.
@@ -73,7 +75,9 @@ def load(path: str | os.PathLike[str]) -> Study:
     except (KeyError, TypeError, ValueError, IndexError) as error:
         writer = tree.attrs.get("creation_library_version", "unknown")
         what = f"is whole, but this version of gradflow ({__version__}) does not understand it ({error})"
-        raise checks.ResultsFileError(f"{path} {what}. It was written by gradflow {writer}: read it with that.") from error
+        raise checks.ResultsFileError(
+            f"{path} {what}. It was written by gradflow {writer}: read it with that."
+        ) from error
 
 
 def digest(tree: xr.DataTree) -> str:
@@ -184,9 +188,12 @@ def _damaged(path: Any, what: str) -> checks.ResultsFileError:
 
 def _as_written(dataset: xr.Dataset) -> xr.Dataset:
     """Python numbers in attributes and fixed-width text, as before the file."""
-    for holder in (dataset, *dataset.variables.values()):
-        holder.attrs = {
-            name: value.item() if isinstance(value, np.generic) else value for name, value in holder.attrs.items()
-        }
+    dataset.attrs = _python(dataset.attrs)
+    for variable in dataset.variables.values():
+        variable.attrs = _python(variable.attrs)
     texts = {name: variable.astype(str) for name, variable in dataset.variables.items() if variable.dtype.kind in "OT"}
     return dataset.assign({str(name): variable for name, variable in texts.items()}).drop_encoding()
+
+
+def _python(attributes: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in attributes.items()}

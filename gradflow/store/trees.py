@@ -59,6 +59,8 @@ PASSAGE_LABELS = {
     "loss": "loss there",
     "lowest_eigenvalue": "lowest eigenvalue of the Hessian there",
     "lowest_grad_norm": "smallest gradient norm seen there",
+    "offset": "distance from the stable manifold, NaN when not computed",
+    "is_resolved": "whether that distance is above the solver's tolerance, unknown when not computed",
 }
 CHECK_LABELS = {
     "name": "name of the check",
@@ -87,7 +89,10 @@ RATE_LABELS = {
     "law": "law of the tail of the loss",
     "rate": "observed exponential rate",
     "exponent": "observed power",
+    "standard_error": "of the rate or the power",
     "window": "flow times of the tail that was fitted",
+    "num_points": "number of points fitted",
+    "reason": "what decided",
 }
 
 
@@ -143,7 +148,7 @@ def from_datatree(tree: xr.DataTree) -> Study:
 
 def _root_attributes(study: Study) -> dict[str, Any]:
     """What a reader wants to see first; `config` and `provenance` are complete, in JSON, and what is read back."""
-    names = ("created_at", "git_commit", "git_dirty", "jax_version", "platform", "device", "x64")
+    names = ("created_at", "git_commit", "git_dirty", "jax_version", "platform", "device", "precision", "x64")
     shown = {name: study.provenance.get(name, "unknown") for name in names}
     seed = study.settings.get("seed")
     return {
@@ -163,8 +168,10 @@ def _fields(instance: Any, skipped: tuple[str, ...] = ()) -> dict[str, Any]:
     return {name: getattr(instance, name) for name in instance.__dataclass_fields__ if name not in skipped}
 
 
-def _dataset(tree: xr.DataTree, group: str) -> xr.Dataset:
-    return tree[group].to_dataset(inherit=False)
+def _dataset(tree: xr.DataTree, path: str) -> xr.Dataset:
+    for name in path.split("/"):
+        tree = tree.children[name]
+    return tree.to_dataset(inherit=False)
 
 
 def _stem(flow: Any) -> str:

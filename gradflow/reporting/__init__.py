@@ -1,0 +1,13 @@
+"""A study in words and tables, for the terminal and for whoever reads it for the first time.
+
+:func:`summary` says what ran, what was promised before, what was checked, where the flow ended and how fast, line by
+line; :func:`row_of` says it in one row, for tables over several studies. On a terminal there are colours; in a file, a
+pipe or under ``NO_COLOR`` plain text, in ASCII as far as the words are ours. Looks on: computes nothing that a study
+does not hold, and never fails on one that went wrong.
+"""
+
+from gradflow.reporting.printing import MAX_WIDTH, print_summary, print_table, show
+from gradflow.reporting.summaries import summary
+from gradflow.reporting.tables import markdown, row_of, table_of
+
+__all__ = ["MAX_WIDTH", "markdown", "print_summary", "print_table", "row_of", "show", "summary", "table_of"]
