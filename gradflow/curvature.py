@@ -101,7 +101,12 @@ class QuadraticModel:
     def has_curvature(self) -> np.ndarray:
         """Which eigenvalues are more than rounding of the largest."""
         assert self.values is not None
-        return np.abs(self.values) > 16 * len(self.values) * EPS * self.radius
+        return np.abs(self.values) > self.curvature_floor
+
+    @property
+    def curvature_floor(self) -> float:
+        """The size below which an eigenvalue is rounding of the largest."""
+        return 16 * len(self.gradient) * EPS * self.radius
 
     @functools.cached_property
     def newton(self) -> np.ndarray:
@@ -205,7 +210,8 @@ def quadratic_model(problem: AbstractProblem, params: Params) -> QuadraticModel:
     gradient = flat_gradient(problem, params)
     signs = 1.0 + 4 * EPS * np.sign(_start_vector(size))
     flat, unravel = ravel_pytree(as_params(params, name="params"))
-    noise = float(np.linalg.norm(flat_gradient(problem, unravel(flat * signs)) - gradient))
+    with np.errstate(invalid="ignore"):  # a gradient that is not finite is reported as such
+        noise = float(np.linalg.norm(flat_gradient(problem, unravel(flat * signs)) - gradient))
     values, vectors = eigenpairs(problem, params) if size <= DIRECT_LIMIT else (None, None)
     return QuadraticModel(gradient, noise, values, vectors, product)
 
@@ -236,7 +242,7 @@ def newton_distance(problem: AbstractProblem, params: Params) -> float:
 @in_double
 def flat_gradient(problem: AbstractProblem, params: Params) -> Float[np.ndarray, " n"]:
     """The gradient as one vector, in the order of the Hessian's rows."""
-    form, arrays = _split((problem, as_params(params, name="params")))
+    form, arrays = _split((problem.compact(), as_params(params, name="params")))
     return np.asarray(_compiled_gradient(form, arrays))
 
 
@@ -249,7 +255,7 @@ def _dense_hessian(problem: AbstractProblem, params: Params) -> np.ndarray:
         size,
         "Use gradflow.curvature.extreme_eigenvalues, which needs Hessian-vector products only.",
     )
-    form, arrays = _split((problem, as_params(params, name="params")))
+    form, arrays = _split((problem.compact(), as_params(params, name="params")))
     hessian = np.asarray(_compiled_hessian(form, arrays))
     return 0.5 * (hessian + hessian.T)
 
@@ -295,7 +301,7 @@ def _compiled_product(form: Any, arrays: list[Any], vector: jax.Array) -> jax.Ar
 
 def _operator(problem: AbstractProblem, params: Params) -> tuple[int, Callable[[np.ndarray], np.ndarray]]:
     """The number of parameters and ``vector -> H vector`` on NumPy vectors; data are moved to the device once."""
-    form, arrays = _split((problem, as_params(params, name="params")))
+    form, arrays = _split((problem.compact(), as_params(params, name="params")))
     on_device: list[Any] = []
 
     @in_double

@@ -44,7 +44,7 @@ def as_params(params: Any, rtol: float | None = None, name: str = "params0") -> 
             digits than it has.
     """
     leaves, structure = jax.tree.flatten(params)
-    checks.require(len(leaves) > 0, name, "have at least one array", repr(params))
+    checks.require(len(leaves) > 0, name, "have at least one array", "an empty pytree")
     converted: list[Any] = []
     for index, leaf in enumerate(leaves):
         if isinstance(leaf, jax.core.Tracer):

@@ -16,7 +16,7 @@ import xarray as xr
 
 from gradflow import checks
 from gradflow.certificates import Certificate, certificates_of
-from gradflow.convergence import ObservedRate, observed_rate
+from gradflow.convergence import NOISE_RTOL, ObservedRate, observed_rate
 from gradflow.critical_points import CriticalPoint, classify
 from gradflow.flow import AbstractFlow
 from gradflow.integration import integrate
@@ -139,8 +139,13 @@ def _tail_rate(record: xr.Dataset, trajectory: Trajectory, point: CriticalPoint)
     """The observed law of the loss above its limit: the refined endpoint's loss once critical, the last one else."""
     is_named = point.kind not in ("not_critical", "undetermined")
     limit = point.loss if is_named and trajectory.status is Status.STATIONARY else math.nan
-    excess = record["loss"].values - limit
-    return observed_rate(np.abs(trajectory.times), excess)
+    loss = record["loss"].values
+    excess = loss - limit
+    is_finite = np.isfinite(excess)
+    # The excess is a difference of losses: below their rounding it says nothing.
+    noise = max(NOISE_RTOL * float(np.max(np.abs(excess), initial=0.0, where=is_finite)),
+                8 * np.finfo(float).eps * float(np.max(np.abs(loss), initial=0.0, where=is_finite)))  # fmt: skip
+    return observed_rate(np.abs(trajectory.times), excess, noise)
 
 
 def _ended(trajectory: Trajectory) -> Check:

@@ -190,7 +190,8 @@ def _verdict(
     if model.values is not None:
         flat = np.abs(model.components[~model.has_curvature])
         rest = float(np.linalg.norm(flat[flat > UNEXPLAINED * model.noise_per_component]))
-        if rest > EPS * (problem.gradient_scale or 0.0):
+        # Curvature that is lost in rounding may still hold a critical point within reach.
+        if rest > max(EPS * (problem.gradient_scale or 0.0), model.curvature_floor * min(REMAINING * scale, leash)):
             return False, f"a gradient of {rest:.1e} remains in directions without curvature"
     if remaining > min(REMAINING * scale, leash):
         return False, f"the nearest critical point is about {remaining:.1e} away, further than refinement may move"
