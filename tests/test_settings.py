@@ -54,7 +54,11 @@ def test_landscapes_are_the_model_problems_with_a_window():
 
 def test_every_setting_has_help_that_begins_its_docstring_with_a_sentence():
     """tyro reads the docstring after each field; a field without one shows an empty line in the help."""
-    for kind in (*typing.get_type_hints(settings.RunSettings).values(), settings.DemoSettings, settings.PortraitSettings):
+    for kind in (
+        *typing.get_type_hints(settings.RunSettings).values(),
+        settings.DemoSettings,
+        settings.PortraitSettings,
+    ):
         source = inspect.getsource(kind)
         for field in dataclasses.fields(kind):
             after = source.split(f"\n    {field.name}: ")[1].split("\n", 1)[1]
@@ -78,6 +82,39 @@ def test_json_gives_settings_back(tmp_path):
     path = tmp_path / "run.json"
     path.write_text(json.dumps({name: value for name, value in settings.flat(ALL).items() if value is not None}))
     assert settings.read_config(path) == ALL
+
+
+def test_json_that_does_not_parse_is_refused_with_its_line(tmp_path):
+    (tmp_path / "run.json").write_text('{"seed": 1,\n "rtol" 2}')
+    with pytest.raises(checks.InputError, match=r"run\.json` must be JSON, but: Expecting ':' delimiter: line 2"):
+        settings.read_config(tmp_path / "run.json")
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        settings.RunSettings(),
+        ALL,
+        settings.DemoSettings().run,
+        settings.from_mapping({"data": "teacher_student", "noise": 1}),
+    ],
+    ids=["defaults", "all", "demo", "teacher"],
+)
+def test_what_results_remember_is_enough_to_redo_the_run(chosen):
+    again = settings.from_mapping(settings.decisive(chosen))
+    assert dataclasses.replace(again, output=chosen.output) == chosen
+
+
+def test_what_results_remember_names_nothing_of_other_data_or_switched_off():
+    assert list(settings.decisive(settings.DemoSettings().run)) == [
+        *("data", "preprocess", "hidden", "init", "scale", "seed", "flow", "normalization"),
+        *("t1", "rtol", "solver", "max_steps"),
+    ]
+
+
+def test_the_absolute_tolerance_follows_the_relative_one_unless_it_is_given():
+    assert settings.SolverSettings(rtol=1e-6).absolute_tolerance == pytest.approx(1e-8, rel=1e-15)
+    assert settings.SolverSettings(rtol=1e-6, atol=0.0).absolute_tolerance == 0.0
 
 
 def test_a_mapping_may_spell_names_with_hyphens():
@@ -119,7 +156,11 @@ REFUSED = [
     (settings.DemoSettings, {"seed": -1}, "`seed` must be at least 0"),
     (settings.RunSettings, {"teacher": settings.TeacherSettings(noise=0.1)}, "`noise` must be left out"),
     (settings.RunSettings, {"data": settings.DataSettings(targets=("a",))}, "`targets` must be left out"),
-    (settings.RunSettings, {"data": settings.DataSettings(data="a.npz", delimiter=";")}, "`delimiter` must be left out"),
+    (
+        settings.RunSettings,
+        {"data": settings.DataSettings(data="a.npz", delimiter=";")},
+        "`delimiter` must be left out",
+    ),
     (
         settings.RunSettings,
         {"data": settings.DataSettings(data="teacher-student", task="regression")},
@@ -130,13 +171,20 @@ REFUSED = [
     (settings.PortraitSettings, {"name": "double_wall"}, "Perhaps you meant 'double_well'"),
     (settings.PortraitSettings, {"name": "h", "window": (0.0, 1.0)}, "`window` must be four numbers"),
     (settings.PortraitSettings, {"name": "h", "window": (1.0, 0.0, 0.0, 1.0)}, "`window` must increase"),
-    (settings.PortraitSettings, {"name": "h", "starts": "1,2;3"}, r"`starts\[1\]` must be two numbers x,y, but got '3'"),
+    (
+        settings.PortraitSettings,
+        {"name": "h", "starts": "1,2;3"},
+        r"`starts\[1\]` must be two numbers x,y, but got '3'",
+    ),
     (settings.PortraitSettings, {"name": "h", "starts": "1,b"}, r"`starts\[0\]` must be a real number, but got 'b'"),
+    (settings.PortraitSettings, {"name": "h", "max_steps": 0}, "`max_steps` must be at least 1"),
     (settings.PortraitSettings, {"name": "h", "max_norm": -1.0}, "`max_norm` must be greater than 0"),
 ]
 
 
-@pytest.mark.parametrize(("kind", "fields", "message"), REFUSED, ids=[f"{i}-{k.__name__}" for i, (k, *_) in enumerate(REFUSED)])
+@pytest.mark.parametrize(
+    ("kind", "fields", "message"), REFUSED, ids=[f"{i}-{k.__name__}" for i, (k, *_) in enumerate(REFUSED)]
+)
 def test_a_value_out_of_range_is_refused_with_its_name(kind, fields, message):
     with pytest.raises(checks.InputError, match=message):
         kind(**fields)

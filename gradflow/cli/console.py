@@ -7,8 +7,10 @@ cannot show a character.
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import textwrap
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -63,6 +65,19 @@ def notes() -> Iterator[None]:
             warnings.simplefilter("always", kind)
         warnings.showwarning = show
         yield
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Pays no heed to Ctrl-C: for the second in which results are saved. In other threads it changes nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def prepare_streams() -> None:

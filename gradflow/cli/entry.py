@@ -8,7 +8,7 @@ from typing import Any
 
 from gradflow import checks
 from gradflow.__about__ import __version__
-from gradflow.cli import console, help_texts, parsing
+from gradflow.cli import completion, console, help_texts, parsing
 from gradflow.cli.exit_codes import ExitCode, of_error
 
 
@@ -49,7 +49,7 @@ def _dispatch(words: list[str]) -> ExitCode:
             print(f"gradflow {__version__}")
             return ExitCode.OK
         case "--completion" | "--tyro-print-completion":
-            parsing.print_completion(words[1] if len(words) > 1 else "")
+            completion.print_completion(words[1] if len(words) > 1 else "")
             return ExitCode.OK
         case "":
             print(help_texts.overview(parsing.COMMANDS), end="", file=sys.stderr)
@@ -79,9 +79,10 @@ def _explain(error: BaseException, code: ExitCode, words: Sequence[str], is_debu
     if code is ExitCode.INTERRUPTED:
         console.say(f"{program}: interrupted; nothing was written.")
     elif code is ExitCode.INTERNAL:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        console.say(f"{program}: an error in gradflow itself: {type(error).__name__}: {error} "
-                    f"({os.path.basename(place.filename)}, line {place.lineno}). Add --debug to see where.")  # fmt: skip
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{os.path.basename(last.filename)}, line {last.lineno}"
+        what = f"{type(error).__name__}: {error} ({place})"
+        console.say(f"{program}: an error in gradflow itself: {what}. Add --debug to see where.")
     else:
         console.say(f"{program}: error: {_message(error)}")
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from gradflow import store
 
@@ -24,6 +25,17 @@ def reserved(folder: Path, names: Iterable[str], overwrite: bool) -> Iterator[Pa
         for path in made:
             with contextlib.suppress(OSError):
                 path.rmdir()  # refuses a folder that holds anything
+
+
+def save_pictures(figure: Any, paths: Iterable[Path]) -> list[Path]:
+    """Writes `figure` to each of the paths; its layout is worked out for the first and kept for the others."""
+    from gradflow import plotting
+
+    written = []
+    for path in paths:
+        written.append(plotting.save_figure(figure, path))
+        figure.set_layout_engine("none")
+    return written
 
 
 def _make(folder: Path) -> list[Path]:

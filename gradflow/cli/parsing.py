@@ -11,23 +11,20 @@ import os
 import shutil
 import sys
 import textwrap
-import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from gradflow import checks
 from gradflow.cli import help_texts
 from gradflow.settings import DemoSettings, PortraitSettings, RunSettings, read_config
 from gradflow.settings.files import choices_of
 
-SHELLS = ("bash", "zsh", "fish", "tcsh")
-
 
 @dataclass(frozen=True)
 class RunCommand(RunSettings):
-    __doc__ = RunSettings.__doc__
+    """What the command line adds to the settings of a run; its help text begins with theirs."""
 
     config: Path | None = None
     """A .toml or .json file of settings: the flags without their dashes, as in rtol = 1e-6. Flags win over it."""
@@ -35,6 +32,11 @@ class RunCommand(RunSettings):
     print_config: bool = False
     """Print all settings as TOML and stop: a start for a file of your own."""
 
+
+RunCommand.__doc__ = RunSettings.__doc__
+
+MINUS_FIRST = ("--expression", "--starts")
+"""Options with values that may begin with a minus sign and are no number."""
 
 COMMANDS: dict[str, type] = {"demo": DemoSettings, "run": RunCommand, "portrait": PortraitSettings}
 
@@ -56,17 +58,42 @@ def settings_of(command: str, words: Sequence[str]) -> Any:
     if not is_help:
         _check_choices(kind, words)
     default = None if is_help else _default(kind, words)
-    explained = io.StringIO()
+    told, explained = _Told(), io.StringIO()
     try:
-        with contextlib.redirect_stderr(explained):
-            return _tyro_cli(kind, f"gradflow {command}", list(words), default)
+        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(explained):
+            settings = tyro_cli(kind, f"gradflow {command}", _joined(words), default)
+        print(explained.getvalue(), end="", file=sys.stderr)  # notes of settings that are allowed, but odd
+        return settings
     except SystemExit as leaving:
+        print(told.getvalue(), end="")
         if is_help and not leaving.code:
             print(help_texts.EXAMPLES[command])
         if error := _refusal_behind(leaving):
             raise error from None  # our own sentence, without tyro's frame around it
         print(explained.getvalue(), end="", file=sys.stderr)
         raise
+
+
+class _Told(io.StringIO):
+    """What tyro prints. It asks standard output whether to colour, and knows neither NO_COLOR nor the other stream."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_coloured = not os.environ.get("NO_COLOR") and sys.stdout.isatty() and sys.stderr.isatty()
+
+    def isatty(self) -> bool:
+        return self.is_coloured
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """The words with values such as ``-x**2`` tied to their option, which they would be taken for otherwise."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] in MINUS_FIRST and word.startswith("-") and not word.startswith("--"):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _refusal_behind(leaving: SystemExit) -> checks.InputError | None:
@@ -77,24 +104,8 @@ def _refusal_behind(leaving: SystemExit) -> checks.InputError | None:
     return cause
 
 
-def print_completion(shell: str) -> None:
-    """Prints a completion script for a shell."""
-    checks.choice("shell", shell, SHELLS)
-    import tyro
-
-    members = [Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items()]
-    union = typing.Union[tuple(members)]  # noqa: UP007 - made at run time
-    try:
-        _tyro_cli(union, "gradflow", ["--tyro-print-completion", shell], None)
-    except SystemExit as leaving:
-        if leaving.code:
-            raise
-
-
-def _tyro_cli(kind: Any, prog: str, words: list[str], default: Any) -> Any:
-    if os.environ.get("NO_COLOR") or not (sys.stdout.isatty() and sys.stderr.isatty()):
-        # tyro looks at standard output alone, and at no NO_COLOR; the variable is read when it is imported.
-        os.environ.setdefault("PYTHON_TYRO_ANSI_CODES", "False")
+def tyro_cli(kind: Any, prog: str, words: list[str], default: Any) -> Any:
+    """What tyro makes of the words: an object of that kind, or SystemExit after help, a complaint or a script."""
     import tyro
 
     markers = (
@@ -108,7 +119,7 @@ def _tyro_cli(kind: Any, prog: str, words: list[str], default: Any) -> Any:
 
 
 def _description(kind: Any) -> str | None:
-    """The docstring with its paragraphs wrapped; tyro leaves them to the terminal, but keeps lines that are indented."""
+    """The docstring with its paragraphs wrapped: tyro leaves that to the terminal, but keeps indented lines."""
     if not isinstance(kind, type):
         return None
     width = min(shutil.get_terminal_size().columns, 100)

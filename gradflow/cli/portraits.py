@@ -9,11 +9,12 @@ import numpy as np
 
 from gradflow.cli import console
 from gradflow.cli.exit_codes import ExitCode, of_outcome
-from gradflow.cli.outputs import reserved
+from gradflow.cli.outputs import reserved, save_pictures
 from gradflow.cli.running import double_precision
 from gradflow.settings import PortraitSettings
 from gradflow.settings.expressions import Expression
 from gradflow.settings.portraits import parsed_starts, spread_starts
+from gradflow.status import Status
 
 DEFAULT_WINDOW = ((-2.0, 2.0), (-2.0, 2.0))
 
@@ -63,13 +64,16 @@ def _computed(settings: PortraitSettings) -> Pictured:
     farthest = max(np.hypot(*start) for start in starts)
     max_norm = settings.max_norm or 10 * max(size, float(farthest))
     with console.stage(f"Integrating from {len(starts)} starts"):
-        trajectories = [
-            integrate(flow, np.array(start), settings.t1, rtol=settings.rtol, atol=settings.rtol, max_norm=max_norm)
-            for start in starts
-        ]
+        options: dict[str, Any] = {"rtol": settings.rtol, "atol": settings.rtol, "max_norm": max_norm}
+        options["max_steps"] = settings.max_steps
+        trajectories: list[Any] = []
+        for start in starts:
+            trajectories.append(integrate(flow, np.array(start), settings.t1, **options))
+            if trajectories[-1].status is Status.INTERRUPTED:
+                break  # the user has seen enough; what was reached is drawn
     with console.stage("Naming the endpoints"):
         endpoints = [
-            classify(problem, trajectory.endpoint) if str(trajectory.status) == "stationary" else None
+            classify(problem, trajectory.endpoint) if trajectory.status is Status.STATIONARY else None
             for trajectory in trajectories
         ]
     return Pictured(flow, window, known, trajectories, endpoints)
@@ -115,22 +119,26 @@ def _draw(settings: PortraitSettings, pictured: Pictured, points: Sequence[Any],
             critical_points=points,
             title=settings.name.replace("_", " ") or settings.expression,
         )
-        return [plotting.save_figure(figure, path) for path in paths]
+        return save_pictures(figure, paths)
 
 
 def _print_table(pictured: Pictured, points: Sequence[tuple[Any, bool]]) -> None:
-    print(f"\n{'start':<20}{'status':<12}{'t':>10}  {'end':<20}{'kind':<16}{'loss':>12}")
+    places = [trajectory.start for trajectory in pictured.trajectories]
+    places += [trajectory.endpoint for trajectory in pictured.trajectories]
+    wide = 2 + max(len(_place(params)) for params in [*places, *(point.params for point, _ in points)])
+    print(f"\n{'start':<{wide}}{'status':<12}{'t':>10}  {'end':<{wide}}{'kind':<16}{'loss':>12}")
     for trajectory, point in zip(pictured.trajectories, pictured.endpoints, strict=True):
         loss = float(pictured.flow.problem.loss(trajectory.endpoint))
         kind = "-" if point is None else _words(point.kind)
-        print(f"{_place(trajectory.start):<20}{trajectory.status!s:<12}{trajectory.end_time:>10.4g}  "
-              f"{_place(trajectory.endpoint):<20}{kind:<16}{loss:>12.6g}")  # fmt: skip
-    print(f"\n{'critical point':<20}{'kind':<16}{'index':>6}{'loss':>14}  eigenvalues of the Hessian")
+        print(f"{_place(trajectory.start):<{wide}}{trajectory.status!s:<12}{trajectory.end_time:>10.4g}  "
+              f"{_place(trajectory.endpoint):<{wide}}{kind:<16}{loss:>12.6g}")  # fmt: skip
+    if points:
+        print(f"\n{'critical point':<{wide}}{'kind':<16}{'index':>6}{'loss':>14}  eigenvalues of the Hessian")
     for point, agrees in points:
         values = ", ".join(f"{value:.4g}" for value in point.eigenvalues)
         index = "-" if point.index is None else point.index
         remark = "" if agrees else "  (disagrees with the closed form)"
-        print(f"{_place(point.params):<20}{_words(point.kind):<16}{index:>6}{point.loss:>14.6g}  {values}{remark}")
+        print(f"{_place(point.params):<{wide}}{_words(point.kind):<16}{index:>6}{point.loss:>14.6g}  {values}{remark}")
 
 
 def _place(params: Any) -> str:

@@ -6,17 +6,19 @@ before anything is drawn or printed.
 
 import contextlib
 import dataclasses
+import math
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gradflow import datasets
+from gradflow import checks, datasets
 from gradflow.cli import console
 from gradflow.cli.exit_codes import ExitCode, of_study
-from gradflow.cli.outputs import reserved
+from gradflow.cli.outputs import reserved, save_pictures
 from gradflow.cli.parsing import RunCommand
-from gradflow.settings import DataSettings, DemoSettings, RunSettings, TeacherSettings, as_toml, flat
+from gradflow.settings import DemoSettings, RunSettings, TeacherSettings, as_toml, decisive
 from gradflow.settings.runs import TEACHER
 
 RESULTS, SETTINGS = "study.nc", "settings.toml"
@@ -27,7 +29,8 @@ def demo(settings: DemoSettings) -> ExitCode:
     """The main job on real data."""
     console.say("The gradient flow of a deep linear network on 1797 handwritten digits (8 x 8 pixels, ten classes).")
     console.say("From small random weights it learns the modes of the data one after another.")
-    return run(settings.run)
+    console.say("Three pixels are always 0: the inputs have rank 61 of 64, and the weights on those pixels never move.")
+    return run(settings.run, is_known=True)
 
 
 def run_command(settings: RunCommand) -> ExitCode:
@@ -39,21 +42,23 @@ def run_command(settings: RunCommand) -> ExitCode:
     return run(RunSettings(**sections))
 
 
-def run(settings: RunSettings) -> ExitCode:
-    """Reads, certifies, integrates, checks, saves, draws and prints."""
+def run(settings: RunSettings, is_known: bool = False) -> ExitCode:
+    """Reads, certifies, integrates, checks, saves, draws and prints; data that are known get no notes."""
     output = settings.output
     names = (RESULTS, SETTINGS, *(FIGURES if output.figures else ()))
     with reserved(output.out, names, output.overwrite) as folder:
-        data = load_data(settings)
+        with _without_notes() if is_known else contextlib.nullcontext():
+            data = load_data(settings)
         with console.stage("Starting JAX"):
             precision = double_precision()
         with precision:
             problem = problem_of(settings, data)
             study = _study(settings, problem, data)
             written = _save(settings, study, folder)
-            if output.figures:
-                written += _draw(study, folder)
-        return report(study, written)
+            pictures = _draw(study, folder) if output.figures else []
+        code = report(study, written + pictures)
+        is_cut_short = output.figures and not pictures
+        return ExitCode.INTERRUPTED if is_cut_short else code
 
 
 def load_data(settings: RunSettings) -> datasets.Dataset:
@@ -69,7 +74,8 @@ def load_data(settings: RunSettings) -> datasets.Dataset:
             data = _teacher_student(settings.teacher, settings.init.seed)
         else:
             data = datasets.load(chosen.data, chosen.task)
-        _show_notes(data, chosen)
+        if not chosen.is_file:  # of files, from_file has warned
+            _warn_of_notes(data, chosen.preprocess)
         data = datasets.preprocess(data, chosen.preprocess)
         steps = f", after {', '.join(chosen.preprocess)}" if chosen.preprocess else ""
         outcome(f"{data.num_samples} samples, {data.num_features} inputs, {data.num_targets} targets{steps}")
@@ -122,21 +128,23 @@ def _study(settings: RunSettings, problem: Any, data: datasets.Dataset) -> Any:
     from gradflow.studies import study
 
     chosen, init = settings.solver, settings.init
-    horizon = "to its end" if chosen.t1 == float("inf") else f"to t = {chosen.t1:g}"
+    horizon = "to its end" if chosen.t1 == math.inf else f"to t = {chosen.t1:g}"
     with console.stage(f"Certifying, integrating {horizon} at rtol {chosen.rtol:g}, naming the endpoint") as outcome:
         params0 = problem.init(init.seed, init.init, init.scale)
+        is_finite = math.isfinite(problem.loss(params0))
+        checks.require(is_finite, "scale", "make a start of finite loss", f"{init.scale:g}", "Take a smaller one.")
         flow: Any = GradientFlow(problem)
         if settings.flow.flow == "reduced":
             flow = ReducedFlow(problem)
             params0 = flow.coordinates(params0)
-        remembered = flat(settings) | {"feature_names": data.feature_names, "target_names": data.target_names}
+        remembered = decisive(settings) | {"feature_names": data.feature_names, "target_names": data.target_names}
         result = study(
             flow,
             params0,
             chosen.t1,
             settings=remembered,
             rtol=chosen.rtol,
-            atol=chosen.atol,
+            atol=chosen.absolute_tolerance,
             solver=chosen.solver,
             grad_tol=chosen.grad_tol,
             max_norm=chosen.max_norm,
@@ -150,7 +158,7 @@ def _study(settings: RunSettings, problem: Any, data: datasets.Dataset) -> Any:
 def _save(settings: RunSettings, study: Any, folder: Path) -> list[Path]:
     from gradflow import store
 
-    with console.stage("Saving"):
+    with console.stage("Saving"), console.undisturbed():
         store.save(study, folder / RESULTS, overwrite=settings.output.overwrite)
         # Whoever runs these settings again has not yet agreed to lose the results beside them.
         again = dataclasses.replace(settings, output=dataclasses.replace(settings.output, overwrite=False))
@@ -159,11 +167,15 @@ def _save(settings: RunSettings, study: Any, folder: Path) -> list[Path]:
 
 
 def _draw(study: Any, folder: Path) -> list[Path]:
-    with console.stage("Drawing"):
-        from gradflow import plotting
+    """The pictures; none when the user has no patience for them, which costs no results."""
+    try:
+        with console.stage("Drawing"):
+            from gradflow import plotting
 
-        figure = plotting.overview(study)
-        return [plotting.save_figure(figure, folder / name) for name in FIGURES]
+            return save_pictures(plotting.overview(study), [folder / name for name in FIGURES])
+    except KeyboardInterrupt:
+        console.say("interrupted while drawing; the results are saved.", console.INDENT)
+        return []
 
 
 def report(study: Any, written: Sequence[Path]) -> ExitCode:
@@ -194,6 +206,14 @@ def _columns(targets: Sequence[str]) -> list[Any] | None:
     return columns or None
 
 
-def _show_notes(data: datasets.Dataset, chosen: DataSettings) -> None:
-    for note in () if chosen.is_file else data.notes:  # files: from_file has warned of them
-        console.say(f"note: {note}", console.INDENT)
+def _warn_of_notes(data: datasets.Dataset, steps: Sequence[str]) -> None:
+    for note in data.notes:
+        if not ("whiten" in steps and note.startswith("rank(X)")):  # whitening says that itself, and what follows
+            warnings.warn(note, checks.DataWarning, stacklevel=2)
+
+
+@contextlib.contextmanager
+def _without_notes() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", checks.DataWarning)
+        yield

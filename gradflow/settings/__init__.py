@@ -4,7 +4,7 @@ The same objects serve the command line, configuration files and scripts. They k
 together, never arrays; nothing heavy is imported here, so that a typing error costs a moment and not a computation.
 """
 
-from gradflow.settings.files import as_toml, flat, from_mapping, read_config
+from gradflow.settings.files import as_toml, decisive, flat, from_mapping, read_config
 from gradflow.settings.portraits import PortraitSettings
 from gradflow.settings.runs import (
     DataSettings,
@@ -30,6 +30,7 @@ __all__ = [
     "SolverSettings",
     "TeacherSettings",
     "as_toml",
+    "decisive",
     "flat",
     "from_mapping",
     "read_config",

@@ -84,7 +84,7 @@ def _value(node: ast.AST, params: Any) -> Any:
             return _BINARY[type(op)](_value(left, params), _value(right, params))
         case ast.UnaryOp(op=op, operand=operand):
             return _UNARY[type(op)](_value(operand, params))
-        case ast.Constant(value=value):
+        case ast.Constant(value=int() | float() as value):
             return jnp.asarray(float(value))
         case ast.Name(id=name):
             return params[VARIABLES.index(name)] if name in VARIABLES else jnp.asarray(CONSTANTS[name])

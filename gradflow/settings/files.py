@@ -17,7 +17,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gradflow import checks
-from gradflow.settings.runs import RunSettings
+from gradflow.settings.runs import TEACHER, RunSettings
+
+_OFF: dict[str, Any] = {
+    "task": None, "targets": [], "preprocess": [], "weight_decay": 0.0, "atol": None, "grad_tol": None, "max_norm": None
+}  # fmt: skip
+"""What these settings are when they do nothing."""
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "text"}
 
@@ -75,8 +80,24 @@ def from_mapping(values: Mapping[str, Any], source: str = "settings", text: str 
 
 
 def flat(settings: RunSettings) -> dict[str, Any]:
-    """The settings as a flat dictionary of plain values, section after section, as results files keep them."""
+    """The settings as a flat dictionary of plain values, section after section."""
     return {name: value for _, entries in _by_section(settings) for name, value in entries.items()}
+
+
+def decisive(settings: RunSettings) -> dict[str, Any]:
+    """What :func:`flat` holds and this run's numbers depend on: what results remember, and all it takes to redo them.
+
+    Left out are the folder of the results, settings of other kinds of data, and what is switched off.
+    """
+    sections = dict(_by_section(settings))
+    del sections["output"]
+    if settings.data.data != TEACHER:
+        del sections["teacher"]
+    if not settings.data.is_table:
+        del sections["data"]["delimiter"]
+    entries = [entry for section in sections.values() for entry in section.items()]
+    chosen = {name: value for name, value in entries if name not in _OFF or value != _OFF[name]}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in chosen.items()}
 
 
 def as_toml(settings: RunSettings) -> str:

@@ -50,6 +50,9 @@ class PortraitSettings:
     max_norm: float | None = None
     """Distance from the origin beyond which a trajectory counts as escaped. If left out: ten times the window's."""
 
+    max_steps: int = 20_000
+    """Largest number of steps tried for each trajectory. Only a loss with kinks needs anything near it."""
+
     out: Path = Path("gradflow-portrait")
     """Folder for the figures NAME.pdf and NAME.png; made if it is missing."""
 
@@ -73,6 +76,7 @@ class PortraitSettings:
         checks.tolerances(self.rtol, 0.0)
         if self.max_norm is not None:
             checks.real("max_norm", self.max_norm, above=0.0)
+        checks.integer("max_steps", self.max_steps)
         object.__setattr__(self, "out", checked_folder(self.out))
 
 

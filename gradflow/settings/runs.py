@@ -1,8 +1,9 @@
 """What a run of a linear network is: data, network, start, flow, solver and where the results go.
 
 Each section is a frozen dataclass; its field docstrings are the help text of the command line, in which each of their
-lines starts a new line. Ranges are checked by the section, what goes together by :class:`RunSettings`. Names of data sets, laws and solvers are written out here as
-literal types, because the registries behind them import JAX; a test keeps both lists equal.
+lines starts a new line. Ranges are checked by the section, what goes together by :class:`RunSettings`. Names of data
+sets, laws and solvers are written out here as literal types, because the registries behind them import JAX; a test
+keeps both lists equal.
 """
 
 import math
@@ -174,8 +175,8 @@ class SolverSettings:
     """Local error per step relative to the weights, 1e-14 to 1.
     Conserved quantities drift by 1 to 100 times that."""
 
-    atol: float = 1e-10
-    """Local error per step that is always allowed."""
+    atol: float | None = None
+    """Local error per step that is always allowed. If left out: a hundredth of rtol."""
 
     solver: Solver = "auto"
     """auto: tsit5, then kvaerno5 if the flow turns out to be stiff and has at most 500 weights.
@@ -197,13 +198,18 @@ class SolverSettings:
         is_backward = isinstance(self.t1, int | float) and self.t1 < 0
         checks.require(not is_backward, "t1", "be greater than 0", self.t1, remedy)
         checks.real("t1", self.t1, above=0.0, infinite=True)
-        checks.tolerances(self.rtol, self.atol)
+        checks.tolerances(self.rtol, self.absolute_tolerance)
         checks.choice("solver", self.solver, typing.get_args(Solver))
         if self.grad_tol is not None:
             checks.real("grad_tol", self.grad_tol, above=0.0)
         if self.max_norm is not None:
             checks.real("max_norm", self.max_norm, above=0.0, infinite=True)
         checks.integer("max_steps", self.max_steps)
+
+    @property
+    def absolute_tolerance(self) -> float:
+        """`atol`, or what stands for it."""
+        return 1e-2 * self.rtol if self.atol is None else self.atol
 
 
 @dataclass(frozen=True)
@@ -286,7 +292,7 @@ class DemoSettings:
             network=NetworkSettings(hidden=(32, 16)),
             init=InitSettings(init="gaussian", scale=0.1, seed=self.seed),
             flow=FlowSettings(normalization="mean"),
-            solver=SolverSettings(rtol=self.rtol, atol=1e-2 * self.rtol),
+            solver=SolverSettings(rtol=self.rtol),
             output=OutputSettings(out=self.out, overwrite=self.overwrite, figures=self.figures),
         )
 

@@ -1,0 +1,61 @@
+"""Completion scripts: tyro writes those of bash, zsh and fish, the one of tcsh is written here."""
+
+import dataclasses
+import functools
+import operator
+from typing import Annotated, Any
+
+from gradflow import checks
+from gradflow.cli.parsing import COMMANDS, tyro_cli
+from gradflow.settings.files import choices_of
+from gradflow.settings.portraits import LANDSCAPES
+
+SHELLS = ("bash", "zsh", "fish", "tcsh")
+
+
+def print_completion(shell: str) -> None:
+    """Prints a completion script for a shell.
+
+    Raises:
+        InputError: an unknown shell.
+    """
+    checks.choice("shell", shell, SHELLS)
+    if shell == "tcsh":
+        print(_tcsh_script())
+        return
+    import tyro
+
+    members = [Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items()]
+    any_of_them: Any = functools.reduce(operator.or_, members)
+    try:
+        tyro_cli(any_of_them, "gradflow", ["--tyro-print-completion", shell], None)
+    except SystemExit as leaving:
+        if leaving.code:
+            raise
+
+
+def _tcsh_script() -> str:
+    """One ``complete`` command: the commands in first place, words after the options that have a list, all options."""
+    options, words = ["completion", "debug", "help", "version"], dict[str, tuple[str, ...]](completion=SHELLS)
+    for kind in COMMANDS.values():
+        options += _options(kind)
+        words |= choices_of(kind)
+    rules = [f"p/1/({' '.join(COMMANDS)})/", f"n/portrait/({' '.join(LANDSCAPES)})/"]
+    rules += [f"n/--{_hyphened(name)}/({' '.join(choices)})/" for name, choices in sorted(words.items())]
+    rules += [f"c/--/({' '.join(sorted(set(options)))})/"]
+    return " ".join(["complete gradflow", *(f"'{rule}'" for rule in rules)])
+
+
+def _options(kind: type) -> list[str]:
+    """The options of a command without their dashes; a switch that is on is turned off by another name."""
+    found = []
+    for field in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(field.default_factory):
+            found += _options(field.default_factory)
+        elif field.name != "name":  # what a portrait shows is said without a dash
+            found.append(_hyphened(f"no_{field.name}" if field.default is True else field.name))
+    return found
+
+
+def _hyphened(name: str) -> str:
+    return name.replace("_", "-")
