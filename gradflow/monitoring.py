@@ -84,6 +84,12 @@ def monitor(flow: AbstractFlow, trajectory: Trajectory) -> xr.Dataset:
     return xr.Dataset(variables, coordinates, _summary(flow, trajectory, size))
 
 
+def allowance(trajectory: Trajectory) -> float:
+    """The relative deviation along the whole run that its tolerances per step explain (dimensionless)."""
+    size = max(trajectory.largest_norm, 1e-300)
+    return DRIFT_FACTOR * (trajectory.rtol + trajectory.atol / size) + ROUNDING
+
+
 def growth(times: np.ndarray, norms: np.ndarray) -> tuple[str, float]:
     """Whether a norm still grows at the end: "settled", "growing" or "unknown", with ``d log ||W|| / d log t``.
 
@@ -131,7 +137,7 @@ def _drifts(invariants: tuple[Invariant, ...], trajectory: Trajectory, size: flo
         drift[:, column] = np.abs(values - expected).max(axis=1)
         scale[column] = size if invariant.name.startswith("W_1") else size**2
     scale = np.maximum(scale, 1e-300)
-    tolerance = DRIFT_FACTOR * (trajectory.rtol + trajectory.atol / max(size, 1e-300)) + ROUNDING
+    tolerance = allowance(trajectory)
     claimed = np.array([invariant.decay is not None for invariant in invariants], dtype=bool)
     relative = drift / scale
     consistent = (relative.max(axis=0, initial=0.0) <= tolerance) & claimed

@@ -17,16 +17,15 @@ import xarray as xr
 from gradflow import checks
 from gradflow.certificates import Certificate, certificates_of
 from gradflow.convergence import NOISE_RTOL, ObservedRate, observed_rate
-from gradflow.critical_points import CriticalPoint, classify
+from gradflow.critical_points import CriticalPoint, classify, unnamed
 from gradflow.flow import AbstractFlow
 from gradflow.integration import integrate
-from gradflow.monitoring import DRIFT_FACTOR, ROUNDING, monitor
+from gradflow.monitoring import allowance, monitor
 from gradflow.precision import in_double
 from gradflow.provenance import provenance
 from gradflow.status import Status
 from gradflow.trajectories import Trajectory
 from gradflow.types import Params
-
 
 BACKWARD = "nothing is promised backwards in time: certificates speak of t > 0"
 
@@ -89,7 +88,11 @@ def study(
     certificates = certificates_of(flow, params0)
     trajectory = integrate(flow, params0, t1, **options)
     record = monitor(flow, trajectory)
-    point = _named(classify(flow.problem, trajectory.endpoint), trajectory)
+    try:
+        point = _named(classify(flow.problem, trajectory.endpoint), trajectory)
+    except KeyboardInterrupt:
+        trajectory = dataclasses.replace(trajectory, status=Status.INTERRUPTED)
+        point = unnamed(flow.problem, trajectory.endpoint, "interrupted while the endpoint was being named")
     rate = _tail_rate(record, trajectory, point)
     return Study(
         flow=flow,
@@ -161,7 +164,7 @@ def _bounded(record: xr.Dataset, trajectory: Trajectory) -> Check:
         return Check("bounded", BACKWARD, None, largest, math.nan)
     if math.isnan(bound):
         return Check("bounded", "not certified: no theory bounds this problem", None, largest, bound)
-    slack = 1 + DRIFT_FACTOR * trajectory.rtol
+    slack = 1 + allowance(trajectory)
     return Check("bounded", statement, bool(largest <= bound * slack), largest, bound)
 
 
@@ -177,12 +180,15 @@ def _invariant(record: xr.Dataset) -> Check:
 
 def _energy(record: xr.Dataset, trajectory: Trajectory) -> Check:
     defect = float(record["energy_defect"].max())
-    limit = DRIFT_FACTOR * trajectory.rtol + ROUNDING
+    limit = allowance(trajectory)
     if float(record["grad_norm"].values.max()) == 0.0:
         return Check("energy", "nothing was dissipated: the start is critical", None, 0.0, limit)
-    # Relative to what was dissipated; the loss itself carries its own rounding.
-    dissipated = float(np.abs(record["dissipated"].values).max())
-    limit += 1e-14 * float(np.abs(record["loss"].values).max()) / max(dissipated, 1e-300)
+    # Relative to what was dissipated. An error e of the weights moves the loss by <grad L, e>; the loss itself carries
+    # its own rounding.
+    dissipated = max(float(np.abs(record["dissipated"].values).max()), 1e-300)
+    steepness = float(record["grad_norm"].values.max()) * trajectory.largest_norm
+    limit *= max(1.0, steepness / dissipated)
+    limit += 1e-14 * float(np.abs(record["loss"].values).max()) / dissipated
     statement = "dL/dt = -||grad L||^2: the loss lost is the energy dissipated"
     return Check("energy", statement, bool(defect <= limit), defect, limit)
 
@@ -191,7 +197,7 @@ def _descent(record: xr.Dataset, trajectory: Trajectory) -> Check:
     loss = record["loss"].values * np.sign(trajectory.t1)
     scale = float(np.abs(loss).max()) or 1.0
     rise = float(np.max(np.diff(loss), initial=0.0)) / scale
-    limit = DRIFT_FACTOR * trajectory.rtol + ROUNDING
+    limit = allowance(trajectory)
     return Check("descent", "the loss never rises along the flow", bool(rise <= limit), rise, limit)
 
 
@@ -202,7 +208,7 @@ def _envelope(record: xr.Dataset, trajectory: Trajectory) -> Check:
         return Check("envelope", BACKWARD, None, math.nan, math.nan)
     if np.isnan(envelope).any():
         return Check("envelope", "no exponential rate is certified for this start", None, math.nan, math.nan)
-    slack = DRIFT_FACTOR * trajectory.rtol * float(loss[0]) + 1e-15
+    slack = allowance(trajectory) * float(loss[0]) + 1e-15
     above = float(np.max((loss - envelope) / max(float(loss[0]), 1e-300)))
     return Check("envelope", statement, bool(np.all(loss <= envelope + slack)), above, slack)
 

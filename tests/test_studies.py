@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gradflow as gf
-from gradflow import checks
+from gradflow import checks, studies
 from gradflow.studies import checks_of
 
 
@@ -87,3 +87,26 @@ def test_a_run_that_escaped_has_no_critical_point():
     study = gf.study(gf.GradientFlow(valley), np.array([0.5, 0.5]), max_norm=1e4)
     assert study.trajectory.status is gf.Status.ESCAPED
     assert study.point.kind in ("not_critical", "undetermined") and study.point.index is None
+
+
+def test_an_interruption_while_the_endpoint_is_named_keeps_the_run(monkeypatch, tmp_path):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(studies, "classify", interrupted)
+    flow = gf.GradientFlow(gf.model_problems.get("double_well").problem)
+    study = gf.study(flow, np.array([0.5, 0.4]))
+    assert study.trajectory.status is gf.Status.INTERRUPTED and not study.passed
+    np.testing.assert_allclose(study.trajectory.endpoint, 1.0, atol=1e-6)
+    assert study.point.kind == "undetermined" and "interrupted" in study.point.reason
+    gf.save(study, tmp_path / "study.nc")
+    assert gf.load(tmp_path / "study.nc").point.kind == "undetermined"
+    gf.plotting.overview(study)
+    gf.print_summary(study)
+
+
+def test_a_large_absolute_tolerance_is_judged_as_what_it_is(good):
+    flow, start = good.flow, good.trajectory.start
+    study = gf.study(flow, start, rtol=1e-10, atol=1e-4)
+    assert {name for name, check in _named(study).items() if check.passed is False} == set()
+    assert _named(study)["energy"].limit > 1e-3

@@ -63,7 +63,8 @@ class MovingPart:
     @functools.cached_property
     def squared_norms(self) -> tuple[float, ...]:
         """``||W_j||_F^2`` per layer, with W_1' first."""
-        return tuple(float(np.sum(layer * layer)) for layer in self.layers)
+        with np.errstate(over="ignore"):
+            return tuple(float(np.sum(layer * layer)) for layer in self.layers)
 
     @property
     def norm(self) -> float:
@@ -77,10 +78,10 @@ class MovingPart:
         Raises:
             InputError: the start is so large that its loss overflows.
         """
-        product = np.diag(self.scales)
-        for layer in self.layers:
-            product = layer @ product
         with np.errstate(over="ignore", invalid="ignore"):
+            product = np.diag(self.scales)
+            for layer in self.layers:
+                product = layer @ product
             excess = float(0.5 * np.sum((product - self.target) ** 2))
         checks.require(
             bool(np.isfinite(excess)), "params0", "have a finite loss", excess, "Start from smaller weights."

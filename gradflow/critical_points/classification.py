@@ -139,6 +139,25 @@ def classify(problem: AbstractProblem, params: Params, max_displacement: float |
     )
 
 
+@in_double
+def unnamed(problem: AbstractProblem, params: Params, reason: str) -> CriticalPoint:
+    """A state that nothing is said of but its loss and gradient: kind "undetermined", for the given reason."""
+    params = as_params(params, name="params")
+    return CriticalPoint(
+        kind="undetermined",
+        reason=f"Undetermined: {reason}.",
+        loss=float(problem.loss(params)),
+        grad_norm=float(np.linalg.norm(_flat(problem.gradient(params)))),
+        params=jax.tree.map(np.asarray, params),
+        displacement=0.0,
+        index=None,
+        nullity=None,
+        eigenvalues=np.zeros(0),
+        spectrum="none",
+        zero_tolerance=float("nan"),
+    )
+
+
 def _not_critical(problem: AbstractProblem, params: Params, refined: Refinement) -> CriticalPoint:
     loss = float(problem.loss(params))
     gradient_norm = float(np.linalg.norm(_flat(problem.gradient(params))))

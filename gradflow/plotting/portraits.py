@@ -251,7 +251,15 @@ def _streamlines(ax: Axes, x: np.ndarray, y: np.ndarray, velocity: np.ndarray, d
     unit = np.where(finite, velocity, 0.0) / np.where(speed > 0, speed, 1.0)
     hidden = np.broadcast_to(~finite | _reversals(unit), velocity.shape)
     return ax.streamplot(
-        x, y, *np.ma.masked_array(unit, hidden), color="0.35", linewidth=width, density=density, arrowsize=0.6, zorder=2, broken_streamlines=True
+        x,
+        y,
+        *np.ma.masked_array(unit, hidden),
+        color="0.35",
+        linewidth=width,
+        density=density,
+        arrowsize=0.6,
+        zorder=2,
+        broken_streamlines=True,
     )
 
 
