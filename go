@@ -35,6 +35,7 @@ ROOT = Path(__file__).resolve().parent
 OLDEST_PYTHON = (3, 11)
 SETUP_VERSION = 1  # raise it when environments made by an older launcher must be made again
 FREE_BYTES_NEEDED = 1.5e9  # the packages take 0.9 GB, and their archives pass through the same disk
+WORKERS = ["-n", "auto", "--maxprocesses", "4", "--dist", "worksteal"]  # most of a test's time is compiling
 STAMP_NAME = "gradflow-stamp"
 
 
@@ -265,6 +266,12 @@ def set_up(folder: Path) -> None:
         say(f"setting up {folder.name}: done in {time.monotonic() - begun:.0f} s")
 
 
+def needs_workers(words: List[str]) -> bool:
+    """True when tests should run side by side: all of them, and not one file, in a debugger or as the user chose."""
+    alone = ("-n", "--numprocesses", "--pdb", "-s", "--capture", "--collect-only", "--co", "-h", "--help", "--version")
+    return not any(word.startswith(alone) or word.split("::")[0].endswith(".py") for word in words)
+
+
 def command_line(folder: Path, words: List[str]) -> List[str]:
     """The command that `./go WORDS` stands for, empty for `setup`; `-P` keeps the user's folder off the import path."""
     python = str(python_of(folder))
@@ -273,7 +280,7 @@ def command_line(folder: Path, words: List[str]) -> List[str]:
     if words[0] == "python":
         return [python, *words[1:]]
     if words[0] == "test":
-        return [python, "-P", "-m", "pytest", *words[1:]]
+        return [python, "-P", "-m", "pytest", *(WORKERS if needs_workers(words[1:]) else []), *words[1:]]
     return [python, "-P", "-m", "gradflow", *words]
 
 

@@ -61,17 +61,17 @@ def _interrupt(*args, **kwargs):
         "--completion tcsh",
     ],
 )
-def test_help_takes_less_than_a_second_and_imports_nothing_heavy(words, tmp_path):
-    """Seconds of the processor: how busy the machine is otherwise says nothing of the program."""
+def test_help_imports_nothing_heavy(words, tmp_path):
+    """Hence it is instant; ``benchmarks/startup.py`` measures how instant."""
     text = f"""
-import sys, time
+import sys
 from gradflow.cli import main
 code = main({words.split()})
-print(code, time.process_time() < 1.0, [name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
+print(code, [name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
 """
     answer = script(text, tmp_path)
     allowed = ["numpy"]  # the argument checks know it; importing it takes a tenth of a second
-    assert answer.err in (f"0 True {allowed}\n", "0 True []\n")
+    assert answer.err in (f"0 {allowed}\n", "0 []\n")
     assert answer.out
 
 

@@ -333,7 +333,9 @@ def test_a_step_gets_the_lock_writes_to_the_log_and_reports_its_exit_status(laun
     [
         (["demo", "--seed", "1"], ["-P", "-m", "gradflow", "demo", "--seed", "1"]),
         (["run", "--help"], ["-P", "-m", "gradflow", "run", "--help"]),
-        (["test", "-x"], ["-P", "-m", "pytest", "-x"]),
+        (["test", "-x"], ["-P", "-m", "pytest", "-n", "auto", "--maxprocesses", "4", "--dist", "worksteal", "-x"]),
+        (["test", "tests/test_flow.py::test_a", "-x"], ["-P", "-m", "pytest", "tests/test_flow.py::test_a", "-x"]),
+        (["test", "-n", "0"], ["-P", "-m", "pytest", "-n", "0"]),
         (["python", "figures/draw.py"], ["figures/draw.py"]),
     ],
 )
