@@ -269,7 +269,7 @@ def set_up(folder: Path) -> None:
 def needs_workers(words: List[str]) -> bool:
     """True when tests should run side by side: all of them, and not one file, in a debugger or as the user chose."""
     alone = ("-n", "--numprocesses", "--pdb", "-s", "--capture", "--collect-only", "--co", "-h", "--help", "--version")
-    return not any(word.startswith(alone) or word.split("::")[0].endswith(".py") for word in words)
+    return not any(word.split("=")[0] in alone or word.split("::")[0].endswith(".py") for word in words)
 
 
 def command_line(folder: Path, words: List[str]) -> List[str]:

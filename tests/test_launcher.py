@@ -336,6 +336,11 @@ def test_a_step_gets_the_lock_writes_to_the_log_and_reports_its_exit_status(laun
         (["test", "-x"], ["-P", "-m", "pytest", "-n", "auto", "--maxprocesses", "4", "--dist", "worksteal", "-x"]),
         (["test", "tests/test_flow.py::test_a", "-x"], ["-P", "-m", "pytest", "tests/test_flow.py::test_a", "-x"]),
         (["test", "-n", "0"], ["-P", "-m", "pytest", "-n", "0"]),
+        (["test", "--numprocesses=3"], ["-P", "-m", "pytest", "--numprocesses=3"]),
+        (
+            ["test", "--cov"],
+            ["-P", "-m", "pytest", "-n", "auto", "--maxprocesses", "4", "--dist", "worksteal", "--cov"],
+        ),
         (["python", "figures/draw.py"], ["figures/draw.py"]),
     ],
 )
