@@ -419,6 +419,7 @@ def test_an_error_without_words_is_said_by_its_name(monkeypatch, capsys):
 # --- Ctrl-C -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_what_was_reached(tmp_path):
     """The signal comes from inside the third chunk of steps, so that its moment does not depend on the machine."""
     words = [*TINY, "--solver", "bosh3", "--rtol", "1e-12"]
