@@ -23,6 +23,7 @@ from matplotlib.text import Annotation, Text
 import gradflow as gf
 from gradflow import model_problems, plotting
 from gradflow.checks import InputError
+from gradflow.convergence import ObservedRate
 from gradflow.critical_points import KINDS, classify
 from gradflow.plotting.axes import number, symbol
 from gradflow.plotting.promises import MAX_IN_LEGEND
@@ -473,22 +474,29 @@ def test_convergence_shows_the_certified_envelope(ax):
 
 
 def test_an_exponential_law_is_a_straight_line_over_linear_time(ax):
-    rate = SimpleNamespace(law="exponential", rate=1.0, window=(8.0, 14.0))
+    rate = ObservedRate("exponential", 1.0, np.nan, 0.01, (8.0, 14.0), 40, "fits")
     line = plotting.convergence(ax, record_of(), rate=rate, limit=0.2).references[0]
     times, values = line.get_data()
     assert ax.get_xscale() == "linear"
     assert times.min() >= 8.0 and times.max() <= 14.0
     np.testing.assert_allclose(np.diff(np.log(values)) / np.diff(times), -1.0)
     assert line.get_label() == "fit $e^{-1\\,t}$"
+    assert values[-1] == pytest.approx(np.interp(times[-1], record_of().time, record_of().loss - 0.2))
 
 
 def test_a_power_law_is_a_straight_line_over_logarithmic_time(ax):
     record = landscape_record(lambda times: 1.0 / np.sqrt(1.0 + times))
-    rate = SimpleNamespace(law="power", rate=0.5, window=(5.0, 40.0))
+    rate = ObservedRate("power", np.nan, 0.5, 0.01, (5.0, 40.0), 40, "fits")
     line = plotting.convergence(ax, record, rate=rate).references[0]
     times, values = line.get_data()
     assert ax.get_xscale() == "log" and ax.get_ylabel() == "loss $L$"
     np.testing.assert_allclose(np.diff(np.log(values)) / np.diff(np.log(times)), -0.5)
+    assert line.get_label() == "fit $t^{-0.5}$"
+
+
+def test_a_law_whose_window_is_off_the_record_is_not_drawn(ax):
+    rate = ObservedRate("exponential", 1.0, np.nan, 0.01, (1e6, 1e7), 40, "fits")
+    assert plotting.convergence(ax, record_of(), rate=rate, limit=0.2).references == []
 
 
 def test_a_loss_at_its_limit_is_said_to_be_there(ax):

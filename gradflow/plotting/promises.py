@@ -170,7 +170,7 @@ def convergence(ax: Axes, record: xr.Dataset, rate: Any = None, limit: float | N
     if np.isfinite(envelope).all():
         references += ax.plot(times, np.where(envelope > 0, envelope, np.nan), label="certified envelope", **_LIMIT)
     if law != "undetermined":
-        references.append(_fitted(ax, times, excess, rate))
+        references += _fitted(ax, times, excess, rate)
     ax.set_ylabel(label)
     if references:
         legend_above(ax, [curve, *references])
@@ -183,18 +183,21 @@ def convergence(ax: Axes, record: xr.Dataset, rate: Any = None, limit: float | N
     return Drawn([curve], references)
 
 
-def _fitted(ax: Axes, times: np.ndarray, excess: np.ndarray, rate: Any) -> Line2D:
-    """The observed law on its window, through the middle of the data there."""
-    inside = (times >= rate.window[0]) & (times <= rate.window[1]) & np.isfinite(excess)
-    variable = times[inside] if rate.law == "exponential" else np.log(times[inside])
-    logarithm = -rate.rate * variable
-    offset = np.mean(np.log(excess[inside]) - logarithm)
-    value = number(rate.rate).strip("$")
+def _fitted(ax: Axes, times: np.ndarray, excess: np.ndarray, rate: Any) -> list[Line2D]:
+    """The observed law on its window, through the end of the data there: laws hold ever better with time."""
+    inside = (times >= rate.window[0]) & (times <= rate.window[1]) & (excess > 0)
+    if not inside.any():
+        return []
+    is_exponential = rate.law == "exponential"
+    coefficient = rate.rate if is_exponential else rate.exponent
+    logarithm = -coefficient * (times[inside] if is_exponential else np.log(times[inside]))
+    offset = np.log(excess[inside][-1]) - logarithm[-1]
+    value = number(coefficient).strip("$")
     law = f"$e^{{-{value}\\,t}}$" if rate.law == "exponential" else f"$t^{{-{value}}}$"
     return ax.plot(
         times[inside], np.exp(offset + logarithm), color="black", linewidth=1.0, linestyle=(0, (1, 1)), zorder=4,
         label=f"fit {law}",
-    )[0]  # fmt: skip
+    )  # fmt: skip
 
 
 def _listed(names: list[str], chosen: np.ndarray) -> str:
