@@ -31,6 +31,9 @@ from gradflow.stopping import Look, Watch
 from gradflow.trajectories import Trajectory
 from gradflow.types import Params
 
+MAX_IDLE = 3
+"""Chunks without one attempted step after which a run is stuck: its step size is no number, or zero."""
+
 DEFAULT_RTOL = 1e-8
 DEFAULT_ATOL = 1e-10
 DEFAULT_MAX_STEPS = 1_000_000
@@ -144,7 +147,7 @@ class _Run:
         start_value = flow.problem.loss(params0)
         self.finite_start = bool(np.isfinite(start_value)) and _is_finite(flow.vector_field(params0))
         self.rows = Rows(params0, save_at)
-        self.capped_before, self.used = 0, 0
+        self.capped_before, self.used, self.idle = 0, 0, 0
         self.state: State = start(flow, self.method, params0, jnp.zeros(()), None)
         self.length = getattr(flow.problem, "weight_scale", 1.0)
         self.watch = self._first_watch(grad_tol)
@@ -181,12 +184,15 @@ class _Run:
         before = int(self.state.num_accepted)
         self.state = advance(self.flow, self.method, self.state, self._limits(target))
         state = self.state
-        self.used = int(state.num_accepted + state.num_rejected)
+        tried = int(state.num_accepted + state.num_rejected)
+        self.idle = self.idle + 1 if tried == self.used else 0
+        self.used = tried
         self.rows.take(state, int(state.num_accepted) - before)
         now = abs(float(state.time))
-        if float(_norm(state.params)) > self.max_norm:
+        size = float(_norm(state.params))
+        if size > self.max_norm or size == math.inf:
             return Status.ESCAPED
-        if int(state.rejects) >= MAX_REJECTS or float(state.step) <= 4e-16 * now:
+        if int(state.rejects) >= MAX_REJECTS or float(state.step) <= 4e-16 * now or self.idle >= MAX_IDLE:
             return Status.STALLED if _is_finite(self.flow.vector_field(state.params)) else Status.NONFINITE
         if self.direction > 0:
             self._stop_test(now)

@@ -295,3 +295,19 @@ def test_a_problem_is_not_a_flow():
 def test_a_diffrax_solver_object_is_taken_as_it_is():
     run = gf.integrate(PRODUCT, np.array([0.5, 0.7]), solver=diffrax.Tsit5())
     assert (run.solver, run.solver_reason) == ("Tsit5", "asked for")
+
+
+@pytest.mark.parametrize("start", [np.array([700.0]), np.array([400.0, 1.0])], ids=["exp", "cosh"])
+def test_a_field_too_large_for_a_step_size_ends_with_a_status(start):
+    flow = gf.GradientFlow(gf.Landscape((lambda x: jnp.sum(jnp.exp(x))) if len(start) == 1 else _cosh))
+    run = gf.integrate(flow, start, max_steps=1000)
+    assert run.status.is_failure and np.isfinite(run.endpoint).all()
+
+
+def test_a_norm_beyond_all_numbers_has_escaped():
+    run = gf.integrate(gf.GradientFlow(gf.Landscape(lambda x: -0.5 * jnp.sum(x**2))), np.ones(1), max_norm=np.inf)
+    assert run.status is gf.Status.ESCAPED
+
+
+def _cosh(x):
+    return jnp.sum(jnp.cosh(x))

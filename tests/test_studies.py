@@ -110,3 +110,17 @@ def test_a_large_absolute_tolerance_is_judged_as_what_it_is(good):
     study = gf.study(flow, start, rtol=1e-10, atol=1e-4)
     assert {name for name, check in _named(study).items() if check.passed is False} == set()
     assert _named(study)["energy"].limit > 1e-3
+
+
+def test_an_end_that_is_not_critical_fails_the_study(good, monkeypatch):
+    point = dataclasses.replace(good.point, kind="not_critical")
+    monkeypatch.setattr(studies, "classify", lambda *_: point)
+    study = gf.study(good.flow, good.trajectory.start)
+    assert study.trajectory.status is gf.Status.STATIONARY
+    assert not study.passed and "not critical" in study.checks[0].statement
+
+
+def test_a_rate_is_compared_to_the_accuracy_of_the_run():
+    """Without a hidden layer the certified rate is exact: the observed one falls short of it by the solver's error."""
+    problem = gf.Regression(gf.networks.Linear((2, 1)), np.diag([3.0, 1.0]), np.array([[1.0, 1.0]]))
+    assert gf.study(gf.GradientFlow(problem), (np.zeros((1, 2)),)).passed
