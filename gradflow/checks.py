@@ -136,9 +136,9 @@ def data_scale(name: str, array: np.ndarray) -> np.ndarray:
     """`array`, refused when squares of its entries overflow or vanish in double precision."""
     largest = float(np.max(np.abs(array)))
     require(
-        largest == 0.0 or 1e-100 < largest < 1e100,
+        largest == 0.0 or 1e-60 < largest < 1e60,
         name,
-        "have a largest entry between 1e-100 and 1e100, so that a squared loss neither overflows nor vanishes",
+        "have a largest entry between 1e-60 and 1e60, so that a squared loss neither overflows nor vanishes",
         f"{largest:.3g}",
         "Rescale the data.",
     )

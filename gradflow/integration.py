@@ -15,16 +15,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from tqdm import tqdm
 
 from gradflow import checks, curvature
 from gradflow.flow import AbstractFlow
 from gradflow.precision import as_params, in_double
-from gradflow.problem import AbstractProblem
 from gradflow.recording import Rows
 from gradflow.solvers import StabilityCap, is_implicit, make_solver, real_stability_limit
 from gradflow.solvers.registry import num_parameters
+from gradflow.solvers.step_control import norm
 from gradflow.solvers.stepping import MAX_REJECTS, Limits, Method, State, advance, start
 from gradflow.status import Status
 from gradflow.stopping import Look, Watch
@@ -33,6 +32,12 @@ from gradflow.types import Params
 
 MAX_IDLE = 3
 """Chunks without one attempted step after which a run is stuck: its step size is no number, or zero."""
+
+LONGEST_TIME = 1e150
+"""Flow time at which a run without a horizon ends as if it had one."""
+
+ROUTINE_LOOK = 512
+"""Steps without a look after which it is asked whether the gradient has long been rounding; doubled each time."""
 
 DEFAULT_RTOL = 1e-8
 DEFAULT_ATOL = 1e-10
@@ -65,14 +70,16 @@ def integrate(
     Args:
         flow: a :class:`~gradflow.flow.GradientFlow` or :class:`~gradflow.flow.ReducedFlow` (start in its coordinates).
         params0: the start, a pytree like the problem's parameters.
-        t1: horizon in flow time (dimensionless). ``inf``: until stationary, escaped or out of steps. Negative:
+        t1: horizon in flow time (dimensionless). ``inf``: until stationary, escaped or out of steps (or, for a flow
+            that creeps to infinity as slowly as a logarithm, until :data:`LONGEST_TIME`). Negative:
             backward integration (for stable manifolds) to that time, without a stop test.
         rtol, atol: local error per step and entry: ``atol + rtol * |y|``.
         solver: a name of :data:`gradflow.solvers.SOLVER_NAMES` or a diffrax solver object.
         grad_tol: gradient norm below which the flow counts as ended (unless the point is an unstable one that is being
             passed). Default: chosen from the problem's scale, then lowered until the remaining distance to the limit is
             below ``rtol * ||params|| + atol``.
-        max_norm: norm beyond which the trajectory counts as escaped; default ``1e4 * max(1, ||params0||)``.
+        max_norm: norm beyond which the trajectory counts as escaped; default 1e4 times the largest of 1,
+            ``||params0||`` and the norm of a minimiser where one is known.
         max_steps: attempted steps.
         save_at: times to save at, increasing and inside [0, t1], hit exactly. Times after the flow has ended hold the
             endpoint, which is the limit to tolerance. Default: accepted steps, thinned evenly to at most some thousand.
@@ -94,10 +101,13 @@ def integrate(
     rtol, atol = checks.tolerances(rtol, atol)
     t1 = checks.real("t1", t1, infinite=True)
     checks.require(t1 not in (0.0, -math.inf), "t1", "be nonzero and not -inf", t1, "Backward runs need a horizon.")
+    in_range = t1 == math.inf or 1.0 / LONGEST_TIME <= abs(t1) <= LONGEST_TIME
+    checks.require(in_range, "t1", f"be between {1 / LONGEST_TIME:g} and {LONGEST_TIME:g}, or inf", t1)
     params0 = as_params(params0, rtol)
     max_steps = checks.integer("max_steps", max_steps)
-    size = float(_norm(params0))
-    max_norm = 1e4 * max(1.0, size) if max_norm is None else checks.real("max_norm", max_norm, above=0.0, infinite=True)
+    size = float(norm(params0))
+    scale = max(1.0, size, flow.problem.minimiser_norm or 0.0)
+    max_norm = 1e4 * scale if max_norm is None else checks.real("max_norm", max_norm, above=0.0, infinite=True)
     checks.require(max_norm > size, "max_norm", "be larger than the norm of the start", max_norm, f"It is {size:.6g}.")
     _check_field(flow, params0)
     flow = jax.tree.map(_on_device, flow.compact())
@@ -139,6 +149,7 @@ class _Run:
         save_at: np.ndarray | None,
     ) -> None:  # fmt: skip
         self.flow, self.params0, self.t1, self.rtol, self.atol = flow, params0, t1, rtol, atol
+        self.horizon = min(abs(t1), LONGEST_TIME)
         self.max_norm, self.max_steps, self.save_at = max_norm, max_steps, save_at
         self.direction = 1.0 if t1 > 0 else -1.0
         self.automatic = solver == "auto"
@@ -147,7 +158,7 @@ class _Run:
         start_value = flow.problem.loss(params0)
         self.finite_start = bool(np.isfinite(start_value)) and _is_finite(flow.vector_field(params0))
         self.rows = Rows(params0, save_at)
-        self.capped_before, self.used, self.idle = 0, 0, 0
+        self.capped_before, self.used, self.idle, self.routine_look = 0, 0, 0, ROUTINE_LOOK
         self.state: State = start(flow, self.method, params0, jnp.zeros(()), None)
         self.length = getattr(flow.problem, "weight_scale", 1.0)
         self.watch = self._first_watch(grad_tol)
@@ -180,7 +191,7 @@ class _Run:
             return Status.INTERRUPTED
 
     def _chunk(self) -> Status | None:
-        target = self.rows.next_stop(abs(self.t1))
+        target = self.rows.next_stop(self.horizon)
         before = int(self.state.num_accepted)
         self.state = advance(self.flow, self.method, self.state, self._limits(target))
         state = self.state
@@ -189,7 +200,7 @@ class _Run:
         self.used = tried
         self.rows.take(state, int(state.num_accepted) - before)
         now = abs(float(state.time))
-        size = float(_norm(state.params))
+        size = float(norm(state.params))
         if size > self.max_norm or size == math.inf:
             return Status.ESCAPED
         if int(state.rejects) >= MAX_REJECTS or float(state.step) <= 4e-16 * now or self.idle >= MAX_IDLE:
@@ -198,7 +209,7 @@ class _Run:
             self._stop_test(now)
             if self.watch.ended:
                 return Status.STATIONARY
-        if now >= abs(self.t1):
+        if now >= self.horizon:
             return Status.HORIZON
         if self.used >= self.max_steps:
             return Status.STEP_LIMIT
@@ -212,9 +223,19 @@ class _Run:
                 self.watch = self.watch.leave(now)
             elif self._is_due(now, grad_norm):
                 self.watch = self.watch.look(self._look())
-        elif int(self.state.quiet) >= 3:
-            self.watch = self.watch.look(self._look())
-            self.state = _reset_quiet(self.state)
+        elif int(self.state.quiet) >= self.watch.quiet_steps:
+            self._look_now()
+        elif self.used >= self.routine_look and not self.watch.fixed:
+            self.routine_look = 2 * self.used
+            roundings = curvature.rounded_gradients(self.flow.problem, self.state.params)[1]
+            with np.errstate(over="ignore"):
+                is_rounding = grad_norm <= 40 * np.linalg.norm(roundings, axis=1).max()
+            if is_rounding:
+                self._look_now()
+
+    def _look_now(self) -> None:
+        self.watch = self.watch.look(self._look())
+        self.state = _reset_quiet(self.state)
 
     def _is_due(self, now: float, grad_norm: float) -> bool:
         """While a point is being passed: look again when much quieter, or when patience may have run out."""
@@ -225,26 +246,31 @@ class _Run:
 
     def _look(self) -> Look:
         problem, params = self.flow.problem, self.state.params
-        lowest, highest, offset = _ends_of_spectrum(problem, params)
-        grad_norm, time_now = float(self.state.grad_norm), abs(float(self.state.time))
+        size = max(float(norm(params)), self.length)
+        model = curvature.quadratic_model(problem, params)
+        ends = curvature.look_ahead(problem, params, model, size)
+        time_now = abs(float(self.state.time))
         return Look(
             time=time_now,
             loss=float(problem.loss(params)),
-            grad_norm=grad_norm,
+            grad_norm=float(self.state.grad_norm),
             scale=self.scale or float(self.state.peak),
-            size=max(float(_norm(params)), self.length),
-            lowest=lowest,
-            highest=highest,
-            newton=curvature.newton_distance(problem, params),
-            creep=grad_norm * (time_now - float(self.state.loud_time)) / math.log(10),
-            offset=offset,
+            noise=model.noise,
+            size=size,
+            lowest=ends.lowest,
+            highest=ends.highest,
+            resolution=ends.resolution,
+            distance=model.distance,
+            creep=model.creep((time_now - float(self.state.loud_time)) / math.log(10)),
+            offset=ends.offset,
         )
 
     def _limits(self, target: float) -> Limits:
         quiet = self.watch.quiet_below if self.direction > 0 else -1.0
         array = jnp.asarray
         return Limits(array(target), array(self.watch.max_step), array(self.max_norm), array(quiet),
-                      array(self.scale), array(self.watch.loud_above), array(min(self.max_steps, 2**62)))  # fmt: skip
+                      array(self.scale), array(self.watch.loud_above), array(min(self.max_steps, 2**62)),
+                      array(self.watch.quiet_steps))  # fmt: skip
 
     def _consider_stiffness(self) -> None:
         capped = int(self.state.num_capped) - self.capped_before
@@ -295,17 +321,6 @@ def _on_device(leaf: Any) -> Any:
     return jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf
 
 
-def _ends_of_spectrum(problem: AbstractProblem, params: Params) -> tuple[float, float, float]:
-    """Lowest and highest eigenvalue of the Hessian, and ``|<v, grad>| / |lowest|`` for the lowest one's direction v."""
-    if num_parameters(params) > curvature.DIRECT_LIMIT:
-        ends = curvature.extreme_eigenvalues(problem, params)
-        return float(ends.lowest[0]), float(ends.highest[0]), math.nan
-    values, vectors = curvature.eigenpairs(problem, params)
-    gradient = np.asarray(ravel_pytree(problem.gradient(params))[0])
-    offset = abs(float(vectors[:, 0] @ gradient)) / max(abs(float(values[0])), np.finfo(float).tiny)
-    return float(values[0]), float(values[-1]), offset
-
-
 def _method(solver: diffrax.AbstractSolver, rtol: float, atol: float, direction: float) -> Method:
     controller: diffrax.AbstractStepSizeController = diffrax.PIDController(
         rtol=np.asarray(rtol), atol=np.asarray(max(atol, 1e-300)), pcoeff=0.0, icoeff=1.0
@@ -317,10 +332,6 @@ def _method(solver: diffrax.AbstractSolver, rtol: float, atol: float, direction:
 
 def _reset_quiet(state: State) -> State:
     return eqx.tree_at(lambda s: s.quiet, state, jnp.zeros_like(state.quiet))
-
-
-def _norm(tree: Params) -> jax.Array:
-    return jnp.sqrt(sum(jnp.sum(jnp.asarray(leaf) ** 2) for leaf in jax.tree.leaves(tree)))
 
 
 def _is_finite(tree: Params) -> bool:

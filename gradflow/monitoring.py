@@ -36,6 +36,9 @@ BLOCK = 64
 GROWTH_THRESHOLD = 0.02
 """Exponent d log ||W|| / d log t over the last decade of time above which a trajectory counts as still growing."""
 
+LOGARITHM_THRESHOLD = 1e-4
+"""The same for a trajectory that gains as much in the second half of that decade as in the first."""
+
 
 @in_double
 def monitor(flow: AbstractFlow, trajectory: Trajectory) -> xr.Dataset:
@@ -93,8 +96,9 @@ def allowance(trajectory: Trajectory) -> float:
 def growth(times: np.ndarray, norms: np.ndarray) -> tuple[str, float]:
     """Whether a norm still grows at the end: "settled", "growing" or "unknown", with ``d log ||W|| / d log t``.
 
-    The exponent is fitted over the last decade of time; "growing" needs it above :data:`GROWTH_THRESHOLD` in both
-    halves of that decade. It is an observation on a finite window, no proof of unboundedness.
+    The exponent is fitted over the last decade of time. "growing" needs it above :data:`GROWTH_THRESHOLD` in both
+    halves of that decade, or a norm that gains in the second half as much as in the first, as a logarithm does. It is
+    an observation on a finite window, no proof of unboundedness.
     """
     window = (times > 0) & (times >= times[-1] / 10) & (norms > 0)
     if window.sum() < 8:
@@ -105,7 +109,9 @@ def growth(times: np.ndarray, norms: np.ndarray) -> tuple[str, float]:
     if min(middle.sum(), (~middle).sum()) < 3:
         return "unknown", slope
     halves = _slope(log_time[middle], log_norm[middle]), _slope(log_time[~middle], log_norm[~middle])
-    return ("growing" if min(slope, *halves) > GROWTH_THRESHOLD else "settled"), slope
+    is_power = min(slope, *halves) > GROWTH_THRESHOLD
+    is_logarithm = min(halves) > LOGARITHM_THRESHOLD and halves[1] >= 0.9 * halves[0]
+    return ("growing" if is_power or is_logarithm else "settled"), slope
 
 
 def _promises(flow: AbstractFlow, trajectory: Trajectory) -> dict:

@@ -71,6 +71,11 @@ class AbstractProblem(eqx.Module):
         """A gradient norm that counts as large for this problem, or None when none is known."""
         return None
 
+    @property
+    def minimiser_norm(self) -> float | None:
+        """Norm of a minimiser, or None when none is known."""
+        return None
+
 
 class Regression(AbstractProblem):
     """A network fitted to data: ``loss(network(params, X), Y) + regularizer(params)``.
@@ -173,6 +178,15 @@ class Regression(AbstractProblem):
             return 1.0
         ratio = float(self.spectrum.values[0] / self.statistics.scales[0])
         return ratio ** (1.0 / (self.num_hidden + 1)) if ratio > 0 else 1.0
+
+    @property
+    def minimiser_norm(self) -> float | None:
+        """Norm of a balanced minimiser without a bottleneck, ``sqrt((H+1) sum_i s_i(T R^+)^{2/(H+1)})``."""
+        if self.statistics is None:
+            return None
+        layers = self.num_hidden + 1
+        values = np.linalg.svd(np.asarray(self.statistics.target) / self.statistics.scales, compute_uv=False)
+        return float(np.sqrt(layers * np.sum(values ** (2.0 / layers))))
 
     @in_double
     def init(self, key: Any, law: str | initial_laws.AbstractLaw = "gaussian", scale: float = 0.5) -> Weights:

@@ -34,10 +34,11 @@ class Status(enum.Enum):
 
 _REMEDIES = {
     Status.STATIONARY: "The flow ended: the remaining distance to the limit is below the tolerance.",
-    Status.HORIZON: "The horizon t1 was reached before the flow ended; forwards, raise t1 or pass t1=inf.",
+    Status.HORIZON: "The horizon was reached before the flow ended; forwards, raise t1 or pass t1=inf (up to 1e150).",
     Status.ESCAPED: "The norm passed max_norm; the trajectory may be unbounded. Raise max_norm to follow it further.",
     Status.NONFINITE: "The vector field is not finite at the last state; check the loss there.",
-    Status.STEP_LIMIT: "max_steps was used up; raise it, loosen rtol, or choose a stiff solver.",
+    Status.STEP_LIMIT: "max_steps was used up; raise it, loosen rtol, or, if the solver is explicit, choose a stiff "
+    "one such as 'kvaerno5'. At a kink of the loss every solver crawls.",
     Status.STALLED: "The step size fell to rounding level; the vector field may be discontinuous there.",
     Status.INTERRUPTED: "Stopped by the user; everything reached so far is in the trajectory.",
 }

@@ -3,9 +3,9 @@
 A small gradient is not a critical point, and a critical point is not a minimum. The test therefore (1) waits for a
 gradient small against a scale of the problem over several accepted steps, (2) looks at the Hessian there: a point with
 a significantly negative eigenvalue is being passed, not reached, and the run goes on until it is left or until longer
-was waited than rounding needs to leave any unstable point; (3) otherwise asks how far the limit still is (the length
-of the Newton step) and lowers its threshold until that is below the solver's tolerance. A trajectory that creeps to
-infinity never passes (3): its Newton step stays as long as the trajectory's own scale.
+was waited than rounding needs to leave any unstable point; (3) otherwise asks how far the limit still is (by the
+quadratic model, and by how slowly it comes nearer) and lowers its threshold until that is below the solver's
+tolerance. A trajectory that creeps to infinity never passes (3): its limit stays as far as the trajectory's own scale.
 """
 
 import math
@@ -17,33 +17,43 @@ PATIENCE = 60.0
 """Dwell in units of 1/|lowest eigenvalue| after which a saddle is where the run ended; rounding leaves after 36."""
 
 DEGENERATE = 1e-5
-"""Relative curvature below which leaving by rounding takes longer than anybody waits."""
+"""Spectral radius, as a fraction of the largest met, below which leaving takes longer than anybody waits."""
+
+QUIET_STEPS = 3
+"""Accepted steps with a quiet gradient before the first look."""
+
+MANY_STEPS = 512
+"""Largest number of them between looks at a gradient that is hidden by rounding."""
 
 
 @dataclass(frozen=True)
 class Look:
     """What the Hessian and the recent past say at a quiet point.
 
-    `scale` is the gradient norm that counts as large, `size` the length scale of the parameters, `newton` the length of
-    the Newton step, `creep` the gradient norm times the time it took to fall by the last factor of ten, `offset` the
-    distance from the stable manifold of an unstable point (NaN when not computed).
+    `scale` is the gradient norm that counts as large, `noise` the one that rounding alone can make, `size` the length
+    scale of the parameters, `resolution` the size below which an eigenvalue cannot be told from zero, `distance` the
+    distance to the limit by the quadratic model, `creep` the gradient norm beyond rounding times the time it took to
+    fall by the last factor of ten, `offset` the distance from the stable manifold of an unstable point (NaN when not
+    computed).
     """
 
     time: float
     loss: float
     grad_norm: float
     scale: float
+    noise: float
     size: float
     lowest: float
     highest: float
-    newton: float
+    resolution: float
+    distance: float
     creep: float
     offset: float = math.nan
 
     @property
     def remaining(self) -> float:
         """Estimate of the distance to the limit: a flow that creeps along a flat valley is far from it."""
-        return max(self.newton, self.creep)
+        return max(self.distance, self.creep)
 
     @property
     def radius(self) -> float:
@@ -53,17 +63,17 @@ class Look:
     @property
     def is_unstable(self) -> bool:
         """True when the lowest eigenvalue is negative by more than the distance to the limit can explain."""
-        blur = 100 * self.newton / max(self.size, 1e-300) + 1e-9
-        return self.lowest < -self.radius * min(blur, 0.25)
+        return self.lowest < -min(self.resolution, 0.25 * self.radius)
 
 
 @dataclass(frozen=True)
 class Watch:
     """The state of the stop test. Pure: each method returns the next state.
 
-    `quiet_below` is the gradient, as a fraction of its scale, that triggers a look (`first` its initial value);
-    `loud_above` the gradient norm at which a passed point counts as left; `max_step` the largest step that still
-    resolves the instability of the point being passed; `fixed` means that the user set the level.
+    `quiet_below` is the gradient, as a fraction of its scale, that triggers a look (`first` its initial value) after
+    `quiet_steps` accepted steps; `loud_above` the gradient norm at which a passed point counts as left; `max_step` the
+    largest step that still resolves the instability of the point being passed; `fixed` means that the user set the
+    level.
     """
 
     quiet_below: float
@@ -71,6 +81,7 @@ class Watch:
     rtol: float
     atol: float
     fixed: bool
+    quiet_steps: int = QUIET_STEPS
     loud_above: float = math.inf
     max_step: float = math.inf
     passing_since: float | None = None
@@ -94,13 +105,17 @@ class Watch:
             return watch._pass(look)
         if watch.is_passing:
             watch = watch.leave(look.time)
-        tolerance = self.rtol * look.size + self.atol
-        rounding = 1e-14 * look.radius * look.size
-        is_at_rounding = look.grad_norm <= rounding and look.creep <= 1e-3 * look.size
-        if self.fixed or look.remaining <= tolerance or is_at_rounding:
+        if self.fixed or look.remaining <= self._tolerance(look):
             return watch._end(look)
-        level = min(max(look.grad_norm / 10, 0.3 * rounding), look.grad_norm / 2)
-        return replace(watch, quiet_below=level / look.scale)
+        return watch._wait(look)
+
+    def _wait(self, look: Look) -> "Watch":
+        """Wait for a gradient ten times smaller, or, where rounding hides that, for more and more steps."""
+        if look.grad_norm > 10 * look.noise:
+            level = max(look.grad_norm / 10, 2 * look.noise)
+            return replace(self, quiet_below=level / look.scale, quiet_steps=QUIET_STEPS)
+        level = 10 * max(look.grad_norm, look.noise)
+        return replace(self, quiet_below=level / look.scale, quiet_steps=min(2 * self.quiet_steps, MANY_STEPS))
 
     def leave(self, time: float) -> "Watch":
         """The next state after the gradient has grown again: the passage is recorded, the test starts anew."""
@@ -110,6 +125,7 @@ class Watch:
             quiet_below=self.first,
             loud_above=math.inf,
             max_step=math.inf,
+            quiet_steps=QUIET_STEPS,
             passing_since=None,
             lowest_look=None,
         )
@@ -132,11 +148,20 @@ class Watch:
             loud_above=10 * max(self.first * look.scale, look.grad_norm),
             quiet_below=0.0,
         )
-        dwelt = (look.time - since) * abs(look.lowest) >= PATIENCE
-        is_degenerate = (
-            abs(look.lowest) <= DEGENERATE * watch.largest_radius and look.grad_norm <= 1e-6 * self.first * look.scale
-        )
-        return watch._end(look) if dwelt or is_degenerate else watch
+        return watch._end(look) if watch._has_waited(look) or watch._is_degenerate(look) else watch
+
+    def _has_waited(self, look: Look) -> bool:
+        """Longer than rounding needs to leave, and without leaving: the offset has not become more than rounding."""
+        assert self.passing_since is not None
+        is_leaving = look.offset > self._tolerance(look)
+        return not is_leaving and (look.time - self.passing_since) * abs(look.lowest) >= PATIENCE
+
+    def _is_degenerate(self, look: Look) -> bool:
+        """The whole Hessian has all but vanished together with the gradient."""
+        return look.radius <= DEGENERATE * self.largest_radius and look.grad_norm <= 1e-6 * self.first * look.scale
+
+    def _tolerance(self, look: Look) -> float:
+        return self.rtol * look.size + self.atol
 
     def _end(self, look: Look) -> "Watch":
         return replace(self, ended=True, remaining=look.remaining)
@@ -144,8 +169,8 @@ class Watch:
     def _passage(self, end: float | None) -> Passage:
         assert self.lowest_look is not None and self.passing_since is not None
         quietest = self.lowest_look
-        offset, tolerance = quietest.offset, self.rtol * quietest.size + self.atol
-        resolved = None if math.isnan(offset) else offset > tolerance
+        offset = quietest.offset
+        resolved = None if math.isnan(offset) else offset > self._tolerance(quietest)
         return Passage(
             self.passing_since, end, quietest.loss, quietest.lowest, quietest.grad_norm, offset, resolved
         )  # fmt: skip

@@ -110,7 +110,7 @@ BAD_DATA = {
         NPZ,
         "`t.npz` must hold arrays of numbers, but got objects",
     ),
-    "huge scale": (_npz(lambda X, Y: (1e150 * X, Y)), NPZ, "`X` must have a largest entry between 1e-100 and 1e100"),
+    "huge scale": (_npz(lambda X, Y: (1e150 * X, Y)), NPZ, "`X` must have a largest entry between 1e-60 and 1e60"),
     "subnormal scale": (
         _npz(lambda X, Y: (X, 1e-310 * Y)),
         NPZ,
@@ -431,7 +431,7 @@ def test_a_stiff_flow_changes_the_solver_and_ends():
 def test_a_stiff_flow_without_that_is_out_of_steps():
     trajectory = gf.integrate(_landscape(_stiff), np.array([0.1, 0.1]), solver="tsit5", max_steps=1000)
     assert (trajectory.status, trajectory.num_steps) == (gf.Status.STEP_LIMIT, 1000)
-    assert "choose a stiff solver" in trajectory.status.remedy
+    assert "choose a stiff one such as" in trajectory.status.remedy
     assert exit_codes.of_outcome([trajectory.status], passed=True) is ExitCode.NUMERICAL_FAILURE
 
 

@@ -318,7 +318,7 @@ def test_samples_are_not_read_when_the_statistics_say_all():
     problem = constructed_points.problem(rng, (4, 3, 3), normalization="mean")
     weights = constructed_points.critical_point(rng, problem, (0, 1, 2), "all zero")
     classify(problem, weights)
-    compiled = curvature._compiled_hessian, curvature._compiled_gradient
+    compiled = curvature.hessians._compiled_hessian, curvature.hessians._compiled_gradient
     before = [function._cache_size() for function in compiled]
     repeated = regression(np.tile(problem.X, 30), np.tile(problem.Y, 30), weights, normalization="mean")
     classify(repeated, weights)
@@ -511,7 +511,7 @@ def test_refinement_agrees_dense_and_matrix_free(monkeypatch):
     weights = constructed_points.critical_point(rng, problem, (0, 2), "all zero")
     near = tuple(layer + 1e-6 * rng.normal(size=layer.shape) for layer in weights)
     dense = refine(problem, near)
-    monkeypatch.setattr(curvature, "DIRECT_LIMIT", 0)
+    monkeypatch.setattr(curvature.hessians, "DIRECT_LIMIT", 0)
     krylov = refine(problem, near)
     assert dense.is_critical and krylov.is_critical
     assert float(problem.loss(krylov.params)) == pytest.approx(float(problem.loss(dense.params)), rel=1e-12)

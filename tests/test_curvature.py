@@ -249,7 +249,7 @@ def test_newton_steps_agree_dense_and_matrix_free(monkeypatch):
     params = constructed_points.critical_point(rng, problem, (0, 1, 2), "all zero")
     near = tuple(layer + 1e-4 * rng.normal(size=layer.shape) for layer in params)
     dense = curvature.newton_step(problem, near)
-    monkeypatch.setattr(curvature, "DIRECT_LIMIT", 0)
+    monkeypatch.setattr(curvature.hessians, "DIRECT_LIMIT", 0)
     krylov = curvature.newton_step(problem, near)
     # the two truncate the curvatures of order 1e-4 along the set of minima differently
     assert np.linalg.norm(krylov - dense) <= 1e-2 * np.linalg.norm(dense)
@@ -268,9 +268,9 @@ def test_curvature_takes_any_pytree():
 def test_states_of_one_shape_share_one_compiled_product(large):
     problem, params, _ = large
     curvature.lowest_eigenvalue(problem, params)
-    before = curvature._compiled_product._cache_size()
+    before = curvature.hessians._compiled_product._cache_size()
     curvature.lowest_eigenvalue(problem, tuple(2 * layer for layer in params))
-    assert curvature._compiled_product._cache_size() == before
+    assert curvature.hessians._compiled_product._cache_size() == before
 
 
 def test_results_are_double_precision_and_the_configuration_is_left_alone(large):
@@ -317,16 +317,16 @@ def test_a_nonfinite_state_is_refused():
 
 def test_lanczos_falls_back_to_looser_tolerances_and_says_so(large, monkeypatch):
     problem, params, values = large
-    original = curvature.sparse.eigsh
+    original = curvature.spectra.sparse.eigsh
 
     def reluctant(*args, tol, **kwargs):
         if tol < 1e-4:
-            raise curvature.sparse.ArpackNoConvergence("no", np.zeros(0), np.zeros((0, 0)))
+            raise curvature.spectra.sparse.ArpackNoConvergence("no", np.zeros(0), np.zeros((0, 0)))
         return original(*args, tol=tol, **kwargs)
 
-    monkeypatch.setattr(curvature.sparse, "eigsh", reluctant)
+    monkeypatch.setattr(curvature.spectra.sparse, "eigsh", reluctant)
     ends = curvature.extreme_eigenvalues(problem, params)
     assert abs(ends.lowest[0] - values[0]) <= ends.lowest_error[0]
-    monkeypatch.setattr(curvature, "TOLERANCES", (1e-9,))
+    monkeypatch.setattr(curvature.spectra, "TOLERANCES", (1e-9,))
     ends = curvature.extreme_eigenvalues(problem, params)
     assert np.isnan(ends.lowest[0]) and ends.lowest_error[0] == np.inf

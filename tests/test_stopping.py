@@ -7,7 +7,17 @@ import pytest
 from gradflow.stopping import PATIENCE, Look, Watch
 
 QUIET = Look(
-    time=10.0, loss=0.5, grad_norm=1e-7, scale=1.0, size=1.0, lowest=0.1, highest=2.0, newton=1e-12, creep=1e-12
+    time=10.0,
+    loss=0.5,
+    grad_norm=1e-7,
+    scale=1.0,
+    noise=1e-15,
+    size=1.0,
+    lowest=0.1,
+    highest=2.0,
+    resolution=1e-6,
+    distance=1e-12,
+    creep=1e-12,
 )
 
 
@@ -25,7 +35,7 @@ def test_a_near_limit_with_nonnegative_curvature_is_the_end(watch):
 
 
 def test_a_far_limit_lowers_the_level(watch):
-    later = watch.look(_look(newton=1e-3))
+    later = watch.look(_look(distance=1e-3))
     assert not later.ended
     assert later.quiet_below == pytest.approx(1e-8)
 
@@ -38,8 +48,10 @@ def test_creeping_at_rounding_level_is_not_an_end_either(watch):
     assert not watch.look(_look(grad_norm=1e-15, creep=0.25)).ended
 
 
-def test_a_gradient_at_rounding_level_is_the_end_when_nothing_creeps(watch):
-    assert watch.look(_look(grad_norm=1e-15, newton=1e-5, creep=1e-6)).ended
+def test_where_rounding_hides_a_smaller_gradient_more_and_more_steps_are_waited(watch):
+    once = watch.look(_look(grad_norm=2e-15, distance=1e-3))
+    assert once.quiet_below == pytest.approx(2e-14) and once.quiet_steps == 2 * watch.quiet_steps
+    assert once.look(_look(grad_norm=2e-15, distance=1e-3)).quiet_steps == 4 * watch.quiet_steps
 
 
 def test_a_negative_eigenvalue_is_passed_with_its_step_resolved(watch):
@@ -50,7 +62,7 @@ def test_a_negative_eigenvalue_is_passed_with_its_step_resolved(watch):
 
 
 def test_a_negative_eigenvalue_that_the_distance_explains_is_no_saddle(watch):
-    later = watch.look(_look(lowest=-1e-6, newton=1e-6, creep=1e-6))
+    later = watch.look(_look(lowest=-1e-6, distance=1e-6, creep=1e-6))
     assert not later.is_passing
 
 
@@ -74,8 +86,15 @@ def test_patience_ends_at_a_saddle(watch):
     assert ended.ended and ended.finish()[-1].end is None
 
 
+def test_patience_does_not_end_at_a_saddle_that_is_being_left(watch):
+    passing = watch.look(_look(lowest=-0.5, offset=1e-6))
+    late = _look(lowest=-0.5, time=10.0 + 2.1 * PATIENCE, offset=1e-4)
+    assert not passing.look(late).ended
+    assert passing.look(dataclasses.replace(late, offset=1e-9)).ended
+
+
 def test_a_degenerate_saddle_is_reached_when_the_gradient_has_all_but_vanished(watch):
-    flat = _look(lowest=-1e-7, highest=1e-7, newton=1e-9, grad_norm=1e-13)
+    flat = _look(lowest=-1e-7, highest=1e-7, distance=1e-9, grad_norm=1e-13)
     steep = dataclasses.replace(watch, largest_radius=1.0)
     assert steep.look(flat).ended
     assert not steep.look(dataclasses.replace(flat, grad_norm=1e-9)).ended
@@ -94,5 +113,5 @@ def test_a_saddle_that_turns_out_to_be_none_ends_its_passage(watch):
 
 def test_a_level_of_the_user_is_enough(watch):
     fixed = dataclasses.replace(watch, fixed=True)
-    assert fixed.look(_look(newton=1.0, creep=1.0)).ended
+    assert fixed.look(_look(distance=1.0, creep=1.0)).ended
     assert not fixed.look(_look(lowest=-1.0)).ended

@@ -252,7 +252,7 @@ def _second_order_kind(
     if not is_dense:
         return "undetermined", "The extreme eigenvalues show no descent; the others are not known."
     if nullity > 0:
-        return "degenerate", f"The Hessian has no negative eigenvalue and {nullity} that are zero."
+        return "degenerate", f"The Hessian has no negative eigenvalue and {nullity} that cannot be told from zero."
     return "local_minimum", "All eigenvalues of the Hessian are positive."
 
 

@@ -30,7 +30,7 @@ UNEXPLAINED = 10.0
 """...no component of the gradient without curvature exceeds this multiple of its rounding level..."""
 
 GRADIENT_RTOL = 1e-8
-"""...and the gradient is below this multiple of the problem's own scale of gradients."""
+"""...and the gradient is below this multiple of the problem's own scale of gradients, or rounding."""
 
 RESOLUTION_FACTOR = 10.0
 MAX_STEPS = 60
@@ -129,18 +129,34 @@ def _advance(
     leash: float,
     model: QuadraticModel,
 ) -> np.ndarray | None:
-    """The next state: the first candidate that shrinks the gradient tenfold, else the best one, else None."""
-    best, best_norm = None, 0.9 * model.grad_norm
+    """The next state: the first candidate that shrinks the merit tenfold, else the best one, else None."""
+    if model.grad_norm == 0.0:
+        return None
+    best, best_merit = None, 0.9
     for step in _candidates(model, leash):
         candidate = state + step
         if np.linalg.norm(candidate - start) > leash:
             continue
-        norm = float(np.linalg.norm(flat_gradient(problem, unravel(candidate))))
-        if norm < best_norm:
-            best, best_norm = candidate, norm
-        if best_norm <= 0.1 * model.grad_norm:
+        merit = _merit(model, flat_gradient(problem, unravel(candidate)))
+        if merit < best_merit:
+            best, best_merit = candidate, merit
+        if best_merit <= 0.1:
             break
     return best
+
+
+def _merit(model: QuadraticModel, gradient: np.ndarray) -> float:
+    """How much of the old gradient, or of the old Newton step, is left.
+
+    The gradient alone would stop Newton in a curved valley, where a step along the floor climbs the walls a little; the
+    length of the next step by the old Hessian does not depend on how steep they are.
+    """
+    left = float(np.linalg.norm(gradient)) / model.grad_norm
+    if model.values is None or model.vectors is None or not np.isfinite(left):
+        return left if np.isfinite(left) else np.inf
+    known = model.has_curvature
+    steps = [(model.vectors.T @ g)[known] / model.values[known] for g in (gradient, model.gradient)]
+    return min(left, float(np.linalg.norm(steps[0]) / np.linalg.norm(steps[1])))
 
 
 def _candidates(model: QuadraticModel, leash: float) -> list[np.ndarray]:
@@ -188,14 +204,14 @@ def _verdict(
     if not model.is_finite:
         return False, "the gradient or the Hessian is not finite here"
     if model.values is not None:
-        flat = np.abs(model.components[~model.has_curvature])
-        rest = float(np.linalg.norm(flat[flat > UNEXPLAINED * model.noise_per_component]))
+        unexplained = np.abs(model.components) > UNEXPLAINED * model.noise_components
+        rest = float(np.linalg.norm(model.components[unexplained & ~model.has_curvature]))
         # Curvature that is lost in rounding may still hold a critical point within reach.
         if rest > max(EPS * (problem.gradient_scale or 0.0), model.curvature_floor * min(REMAINING * scale, leash)):
             return False, f"a gradient of {rest:.1e} remains in directions without curvature"
     if remaining > min(REMAINING * scale, leash):
         return False, f"the nearest critical point is about {remaining:.1e} away, further than refinement may move"
-    limit = GRADIENT_RTOL * (problem.gradient_scale or large)
+    limit = max(GRADIENT_RTOL * (problem.gradient_scale or large), model.noise)
     if model.grad_norm > limit:
         return False, f"the gradient norm {model.grad_norm:.1e} is above {limit:.1e} and Newton steps do not lower it"
     return True, f"the gradient norm is {model.grad_norm:.1e} and the next Newton step {remaining:.1e}"

@@ -9,9 +9,9 @@ import diffrax
 import equinox as eqx
 import jax
 import numpy as np
-import optimistix as optx
 
 from gradflow import checks
+from gradflow.solvers.stage_equations import stage_newton
 
 _FACTORIES: dict[str, Callable[[], diffrax.AbstractSolver]] = {
     "bosh3": diffrax.Bosh3,
@@ -43,16 +43,21 @@ def make_solver(solver: str | diffrax.AbstractSolver, rtol: float, atol: float) 
         )  # fmt: skip
         made = solver
     checks.require(
-        isinstance(made, diffrax.AbstractAdaptiveSolver | diffrax.AbstractRungeKutta),
-        "solver", "have an error estimate for adaptive steps", type(made).__name__, "Use 'tsit5' or 'kvaerno5'.",
+        _is_for_flows(made), "solver", "be a Runge-Kutta method with an error estimate for adaptive steps",
+        type(made).__name__, "Use 'tsit5' or 'kvaerno5'.",
     )  # fmt: skip
     if is_implicit(made):
         # Full Newton, not diffrax's default chord iteration: the chord's slow contraction then limits the step, which
         # costs 50 to 100 times more steps on a stiff valley.
-        # The floor is what rounding lets Newton reach on a stiff problem; below it every step would be rejected.
-        finder: optx.Newton = optx.Newton(rtol=max(0.1 * rtol, 1e-11), atol=max(0.1 * atol, 1e-13))
-        made = eqx.tree_at(lambda s: s.root_finder, made, finder)
+        made = eqx.tree_at(lambda s: s.root_finder, made, stage_newton(rtol, atol))
     return made
+
+
+def _is_for_flows(solver: diffrax.AbstractSolver) -> bool:
+    """One vector field (no splitting, no noise), an error estimate, and damping of stiff directions."""
+    is_runge_kutta = isinstance(solver, diffrax.AbstractRungeKutta | diffrax.AbstractImplicitSolver)
+    has_estimate = isinstance(solver, diffrax.AbstractAdaptiveSolver)
+    return is_runge_kutta and has_estimate and solver.term_structure is diffrax.AbstractTerm
 
 
 def is_implicit(solver: diffrax.AbstractSolver) -> bool:

@@ -94,5 +94,8 @@ def power_step(flow: Any, params: Params, state: CapState) -> CapState:
 
 
 def norm(tree: Params) -> Scalar:
-    """Euclidean norm of all leaves together."""
-    return jnp.sqrt(sum(jnp.sum(leaf * leaf) for leaf in jax.tree.leaves(tree)))
+    """Euclidean norm of all leaves together, whose squares may overflow or vanish."""
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf), initial=0.0) for leaf in leaves]))
+    unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1.0)
+    return unit * jnp.sqrt(sum(jnp.sum((leaf / unit) ** 2) for leaf in leaves))

@@ -29,6 +29,7 @@ class Limits(eqx.Module):
     """What ends a chunk early: all flow times and norms are dimensionless.
 
     A gradient is quiet below ``quiet_below * scale``; a `scale` of 0 stands for the largest gradient met so far.
+    It must be so for `quiet_steps` accepted steps.
     """
 
     stop_time: Scalar
@@ -38,6 +39,7 @@ class Limits(eqx.Module):
     scale: Scalar
     loud_above: Scalar
     max_steps: Int[Array, ""]
+    quiet_steps: Int[Array, ""]
 
 
 class State(eqx.Module):
@@ -127,7 +129,7 @@ def _goes_on(state: State, limits: Limits) -> Bool[Array, ""]:
         (state.slot < CHUNK)
         & (state.num_accepted + state.num_rejected < limits.max_steps)
         & (jnp.abs(state.time) < limits.stop_time)
-        & (state.quiet < 3)
+        & (state.quiet < limits.quiet_steps)
         & (state.grad_norm <= limits.loud_above)
         & (norm(state.params) <= limits.max_norm)
         & (state.rejects < MAX_REJECTS)

@@ -1,0 +1,111 @@
+"""The Hessian of a problem at a state: dense, or as an operator, and the gradient as a vector.
+
+Compiled once per problem structure and shape, with the data passed as arguments. Everything runs on the host in double
+precision and returns NumPy arrays.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Float
+
+from gradflow import checks
+from gradflow.precision import as_params, in_double
+from gradflow.problem import AbstractProblem
+from gradflow.types import Params
+
+DENSE_LIMIT = 3000
+"""Largest number of parameters for which all eigenvalues are computed (1.5 s at the limit on two idle cores)."""
+
+DIRECT_LIMIT = 600
+"""Largest number of parameters for which Newton steps and the lowest eigenvalue come from the dense Hessian."""
+
+EPS = float(np.finfo(float).eps)
+
+
+@in_double
+def flat_gradient(problem: AbstractProblem, params: Params) -> Float[np.ndarray, " n"]:
+    """The gradient as one vector, in the order of the Hessian's rows."""
+    form, arrays = _split((problem.compact(), as_params(params, name="params")))
+    return np.asarray(_compiled_gradient(form, arrays))
+
+
+def dense_hessian(problem: AbstractProblem, params: Params) -> np.ndarray:
+    """The symmetrised Hessian; refused above :data:`DENSE_LIMIT` parameters."""
+    size = num_params(params)
+    checks.require(
+        size <= DENSE_LIMIT,
+        "params",
+        f"have at most {DENSE_LIMIT} entries for all eigenvalues",
+        size,
+        "Use gradflow.curvature.extreme_eigenvalues, which needs Hessian-vector products only.",
+    )
+    form, arrays = _split((problem.compact(), as_params(params, name="params")))
+    hessian = np.asarray(_compiled_hessian(form, arrays))
+    return 0.5 * (hessian + hessian.T)
+
+
+def num_params(params: Params) -> int:
+    """Number of entries of all leaves."""
+    return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params))
+
+
+def operator(problem: AbstractProblem, params: Params) -> tuple[int, Callable[[np.ndarray], np.ndarray]]:
+    """The number of parameters and ``vector -> H vector`` on NumPy vectors; data are moved to the device once."""
+    form, arrays = _split((problem.compact(), as_params(params, name="params")))
+    on_device: list[Any] = []
+
+    @in_double
+    def product(vector: np.ndarray) -> np.ndarray:
+        if not on_device:
+            on_device.extend(jnp.asarray(array) for array in arrays)
+        return np.asarray(_compiled_product(form, on_device, vector))
+
+    return num_params(params), product
+
+
+@functools.lru_cache(maxsize=8)
+def start_vector(size: int) -> np.ndarray:
+    """A fixed random unit vector, so that iterations repeat exactly."""
+    vector = np.random.default_rng(0).normal(size=size)
+    return vector / np.linalg.norm(vector)
+
+
+def _split(tree: Any) -> tuple[Any, list[Any]]:
+    """A hashable form and the arrays of a pytree; calls with equal forms share one compiled function."""
+    leaves, structure = jax.tree.flatten(tree)
+    is_array = tuple(isinstance(leaf, np.ndarray | jax.Array) for leaf in leaves)
+    rest = tuple(None if known else leaf for leaf, known in zip(leaves, is_array, strict=True))
+    return (structure, is_array, rest), [leaf for leaf, known in zip(leaves, is_array, strict=True) if known]
+
+
+def _join(form: Any, arrays: list[Any]) -> Any:
+    structure, is_array, rest = form
+    remaining = iter(arrays)
+    return jax.tree.unflatten(
+        structure, [next(remaining) if known else leaf for leaf, known in zip(rest, is_array, strict=True)]
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _compiled_gradient(form: Any, arrays: list[Any]) -> jax.Array:
+    problem, params = _join(form, arrays)
+    return ravel_pytree(problem.gradient(params))[0]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _compiled_hessian(form: Any, arrays: list[Any]) -> jax.Array:
+    problem, params = _join(form, arrays)
+    return problem.hessian(params)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _compiled_product(form: Any, arrays: list[Any], vector: jax.Array) -> jax.Array:
+    problem, params = _join(form, arrays)
+    direction = ravel_pytree(params)[1](vector)
+    return ravel_pytree(jax.jvp(problem.gradient, (params,), (direction,))[1])[0]
