@@ -159,13 +159,27 @@ def tolerances(rtol: Any, atol: Any) -> tuple[float, float]:
     require(relative >= 1e-14, "rtol", "be at least 1e-14 in double precision", f"{relative:g}", "Use rtol=1e-13.")
     require(relative <= 1.0, "rtol", "be at most 1", f"{relative:g}", "Typical values are 1e-4 to 1e-10.")
     if relative >= LOOSE_RTOL:
-        warnings.warn(
-            f"`rtol` = {relative:g} is {LOOSE_RTOL:g} or more: no digit of the trajectory can be relied on, and its "
-            "checks are not judged. Typical values are 1e-4 to 1e-10.",
-            AccuracyWarning,
-            stacklevel=4,
-        )
+        _warn_of_looseness(f"`rtol` = {relative:g} is {LOOSE_RTOL:g} or more", "1e-4 to 1e-10")
     return relative, real("atol", atol, at_least=0.0)
+
+
+def atol_for_scale(atol: float, scale: float) -> None:
+    """Nothing, for an absolute tolerance that is small against the parameters.
+
+    Warns:
+        AccuracyWarning: it is more than :data:`LOOSE_RTOL` times their scale.
+    """
+    if atol > LOOSE_RTOL * scale:
+        _warn_of_looseness(f"`atol` = {atol:g} is not small against the parameters ({scale:.3g})", "1e-6 to 1e-12")
+
+
+def _warn_of_looseness(finding: str, typical: str) -> None:
+    warnings.warn(
+        f"{finding}: no digit of the trajectory can be relied on, and its checks are not judged. Typical values are "
+        f"{typical}.",
+        AccuracyWarning,
+        stacklevel=5,
+    )
 
 
 def _first_text_column(array: np.ndarray) -> str:

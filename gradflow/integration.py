@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from gradflow import checks, curvature
 from gradflow.flow import AbstractFlow
-from gradflow.precision import as_params, in_double
+from gradflow.precision import as_params, in_double, require_concrete
 from gradflow.recording import Rows
 from gradflow.solvers import StabilityCap, is_implicit, make_solver, real_stability_limit
 from gradflow.solvers.registry import num_parameters
@@ -98,6 +98,7 @@ def integrate(
     clock = time.monotonic()
     checks.require(isinstance(flow, AbstractFlow), "flow", "be a flow", type(flow).__name__,
                    "Wrap the problem: gradflow.GradientFlow(problem).")  # fmt: skip
+    require_concrete("integrate", flow, params0, t1)
     rtol, atol = checks.tolerances(rtol, atol)
     t1 = checks.real("t1", t1, infinite=True)
     checks.require(t1 not in (0.0, -math.inf), "t1", "be nonzero and not -inf", t1, "Backward runs need a horizon.")
@@ -109,6 +110,7 @@ def integrate(
     scale = max(1.0, size, flow.problem.minimiser_norm or 0.0)
     max_norm = 1e4 * scale if max_norm is None else checks.real("max_norm", max_norm, above=0.0, infinite=True)
     checks.require(max_norm > size, "max_norm", "be larger than the norm of the start", max_norm, f"It is {size:.6g}.")
+    checks.atol_for_scale(atol, scale)
     _check_field(flow, params0)
     flow = jax.tree.map(_on_device, flow.compact())
     run = _Run(flow, params0, t1, rtol, atol, solver, grad_tol, max_norm, max_steps, checked_save_at(save_at, t1))
@@ -228,9 +230,7 @@ class _Run:
         elif self.used >= self.routine_look and not self.watch.fixed:
             self.routine_look = 2 * self.used
             roundings = curvature.rounded_gradients(self.flow.problem, self.state.params)[1]
-            with np.errstate(over="ignore"):
-                is_rounding = grad_norm <= 40 * np.linalg.norm(roundings, axis=1).max()
-            if is_rounding:
+            if grad_norm <= 40 * math.sqrt(roundings.shape[1]) * np.abs(roundings).max():
                 self._look_now()
 
     def _look_now(self) -> None:

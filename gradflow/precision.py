@@ -68,6 +68,18 @@ def _is_double() -> bool:
     return bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
 
 
+def require_concrete(function: str, *trees: Any) -> None:
+    """Nothing, outside of a trace.
+
+    Raises:
+        InputError: a leaf is a tracer: `function` decides on numbers, and compiles its own loops.
+    """
+    checks.require(
+        not _is_tracing(trees, {}), function, "be called with numbers", "a value that JAX is tracing",
+        "Call it outside of jax.jit, jax.vmap and jax.grad; it compiles what it needs.",
+    )  # fmt: skip
+
+
 def _is_tracing(args: Any, kwargs: Any) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((args, kwargs)))
 

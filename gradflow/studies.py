@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from gradflow import checks
 from gradflow.certificates import Certificate, certificates_of
 from gradflow.convergence import NOISE_RTOL, ObservedRate, observed_rate
 from gradflow.critical_points import CriticalPoint, classify, unnamed
@@ -49,7 +48,8 @@ class Check:
 class Study:
     """Everything about one run; what reports, figures and results files are made from.
 
-    `flow` is None in a study loaded from a file whose landscape only its author has.
+    `flow` is None in a study loaded from a file whose landscape only its author has; `data` is then what the file says
+    of it, and otherwise None.
     """
 
     flow: AbstractFlow | None
@@ -61,6 +61,7 @@ class Study:
     rate: ObservedRate
     settings: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    data: xr.Dataset | None = None
 
     @property
     def passed(self) -> bool:
@@ -122,7 +123,7 @@ def checks_of(
         _envelope(record, trajectory),
         _rate(rate, trajectory, promised.get("exponential_rate")),
     )
-    return found if trajectory.rtol < checks.LOOSE_RTOL else (found[0], *map(_not_judged, found[1:]))
+    return found if not trajectory.is_loose else (found[0], *map(_not_judged, found[1:]))
 
 
 def _named(point: CriticalPoint, trajectory: Trajectory) -> CriticalPoint:

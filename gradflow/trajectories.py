@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from gradflow import checks
 from gradflow.status import Status
 from gradflow.types import Params
 
@@ -76,6 +77,11 @@ class Trajectory:
     def num_steps(self) -> int:
         """Attempted steps."""
         return self.num_accepted + self.num_rejected
+
+    @property
+    def is_loose(self) -> bool:
+        """True when the tolerances asked for leave no digit to rely on."""
+        return self.rtol >= checks.LOOSE_RTOL or self.atol > checks.LOOSE_RTOL * self.largest_norm > 0
 
     def __str__(self) -> str:
         return (

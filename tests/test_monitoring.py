@@ -88,7 +88,12 @@ def test_a_landscape_has_no_invariants_and_no_bound():
 
 @pytest.mark.parametrize(
     ("law", "state", "exponent"),
-    [(lambda t: t**0.25, "growing", 0.25), (lambda t: 1 - 0.5 / (1 + t), "settled", 0.0), (np.log1p, "growing", 0.16)],
+    [
+        (lambda t: t**0.25, "growing", 0.25),
+        (lambda t: 1 - 0.5 / (1 + t), "settled", 0.0),
+        (np.log1p, "growing", 0.16),
+        (lambda t: 1e3 + np.log1p(t), "growing", 0.0),
+    ],
 )
 def test_growth_is_told_from_the_last_decade(law, state, exponent):
     times = np.geomspace(1e-2, 1e3, 200)

@@ -15,7 +15,7 @@ from gradflow import losses
 from gradflow.critical_points.refinement import Refinement, refine
 from gradflow.critical_sets import NOISE_FLOOR, LinearCriticalPoint, one_based, recognise
 from gradflow.curvature import DENSE_LIMIT, extreme_eigenvalues, spectrum
-from gradflow.precision import as_params, in_double
+from gradflow.precision import as_params, in_double, require_concrete
 from gradflow.problem import AbstractProblem, Regression
 from gradflow.types import Params
 
@@ -103,6 +103,7 @@ def classify(problem: AbstractProblem, params: Params, max_displacement: float |
     Raises:
         InputError: `params` does not fit the problem or is not finite.
     """
+    require_concrete("classify", problem, params)
     params = as_params(params, name="params")
     refined = refine(problem, params, max_displacement)
     if not refined.is_critical:

@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 
 from gradflow import checks
 from gradflow.curvature import EPS, QuadraticModel, flat_gradient, quadratic_model
-from gradflow.precision import as_params, in_double
+from gradflow.precision import as_params, in_double, require_concrete
 from gradflow.problem import AbstractProblem, Regression
 from gradflow.types import Params
 
@@ -83,6 +83,7 @@ def refine(problem: AbstractProblem, params: Params, max_displacement: float | N
     Raises:
         InputError: `params` is not finite, or `max_displacement` is not positive.
     """
+    require_concrete("refine", problem, params)
     params = as_params(params, name="params")
     start, unravel = _raveled(params)
     scale = max(float(np.linalg.norm(start)), problem.weight_scale if isinstance(problem, Regression) else 1.0)

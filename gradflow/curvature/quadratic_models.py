@@ -208,7 +208,7 @@ def rounded_gradients(problem: AbstractProblem, params: Params) -> tuple[np.ndar
     gradient = flat_gradient(problem, params)
     flat, unravel = ravel_pytree(as_params(params, name="params"))
     signs = np.stack([np.random.default_rng(seed).choice([-1.0, 1.0], len(gradient)) for seed in DRAWS])
-    with np.errstate(invalid="ignore"):  # a gradient that is not finite is reported as such
+    with np.errstate(invalid="ignore", over="ignore"):  # a gradient that is not finite is reported as such
         changed = [flat_gradient(problem, unravel(flat * (1.0 + 4 * EPS * row))) - gradient for row in signs]
     return gradient, np.stack(changed)
 

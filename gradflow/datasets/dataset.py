@@ -244,7 +244,7 @@ def _constant_note(X: np.ndarray, names: Sequence[str]) -> str:
 
 def _repeated_note(X: np.ndarray, names: Sequence[str]) -> str:
     _, first = np.unique(X, axis=0, return_index=True)
-    repeated = sorted(set(range(len(X))) - set(first.tolist()))
+    repeated = [row for row in sorted(set(range(len(X))) - set(first.tolist())) if np.ptp(X[row]) > 0]
     return f"repeated features: {_listed([names[index] for index in repeated])}" if repeated else ""
 
 

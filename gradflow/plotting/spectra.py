@@ -22,7 +22,7 @@ _SIGNS = (
 
 
 def hessian_spectrum(ax: Axes, point: Any) -> Drawn:
-    """Signed eigenvalues by rank, the band that counts as zero, and the counts of each sign in the legend.
+    """Signed eigenvalues in ascending order, the band that counts as zero, and the counts of each sign in the legend.
 
     A spectrum of which only the two ends were computed is drawn with a gap between them; its counts are then lower
     bounds and marked so. Where nothing was judged (the point is not critical) the signs are those of the numbers.
@@ -42,7 +42,7 @@ def hessian_spectrum(ax: Axes, point: Any) -> Drawn:
     ax.set_ylabel("Hessian eigenvalue")
     values = np.sort(np.asarray(point.eigenvalues, dtype=float))
     is_dense = point.spectrum == "dense"
-    ax.set_xlabel("rank" if is_dense else "rank (ends of the spectrum only)")
+    ax.set_xlabel("position in the spectrum" if is_dense else "position (ends of the spectrum only)")
     if not np.isfinite(values).any():
         ax.set_xticks([])
         ax.set_yticks([])

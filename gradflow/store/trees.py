@@ -117,7 +117,7 @@ def to_datatree(study: Study) -> xr.DataTree:
         "/critical_points": xr.Dataset(),
         "/critical_points/endpoint": _point_dataset(study.point, _stem(study.flow)),
         "/rate": xr.Dataset(scalars(_fields(study.rate), RATE_LABELS, {})),
-        "/data": flow_dataset(study.flow),
+        "/data": study.data if study.flow is None and study.data is not None else flow_dataset(study.flow),
     }
     for position, certificate in enumerate(study.certificates):
         group = f"/certificates/{certificate.name}"
@@ -133,8 +133,11 @@ def from_datatree(tree: xr.DataTree) -> Study:
         KeyError: a group or variable is missing; :func:`gradflow.store.load` says so in a sentence.
     """
     certificates = sorted(tree["certificates"].children.values(), key=lambda group: group.attrs["position"])
+    data = _dataset(tree, "data")
+    flow = flow_of(data)
     return Study(
-        flow=flow_of(_dataset(tree, "data")),
+        flow=flow,
+        data=data if flow is None else None,
         trajectory=_trajectory_of(tree),
         record=_dataset(tree, "record"),
         certificates=tuple(_certificate_of(group.to_dataset()) for group in certificates),
