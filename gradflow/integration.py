@@ -36,6 +36,9 @@ MAX_IDLE = 3
 LONGEST_TIME = 1e150
 """Flow time at which a run without a horizon ends as if it had one."""
 
+LARGEST_NORM = 1e150
+"""Norm beyond which a trajectory has escaped whatever was asked for: its square is hardly a number any more."""
+
 ROUTINE_LOOK = 512
 """Steps without a look after which it is asked whether the gradient has long been rounding; doubled each time."""
 
@@ -152,7 +155,7 @@ class _Run:
     ) -> None:  # fmt: skip
         self.flow, self.params0, self.t1, self.rtol, self.atol = flow, params0, t1, rtol, atol
         self.horizon = min(abs(t1), LONGEST_TIME)
-        self.max_norm, self.max_steps, self.save_at = max_norm, max_steps, save_at
+        self.max_norm, self.max_steps, self.save_at = min(max_norm, LARGEST_NORM), max_steps, save_at
         self.direction = 1.0 if t1 > 0 else -1.0
         self.automatic = solver == "auto"
         self.method = _method(make_solver(solver, rtol, atol), rtol, atol, self.direction)
@@ -203,7 +206,7 @@ class _Run:
         self.rows.take(state, int(state.num_accepted) - before)
         now = abs(float(state.time))
         size = float(norm(state.params))
-        if size > self.max_norm or size == math.inf:
+        if size > self.max_norm:
             return Status.ESCAPED
         if int(state.rejects) >= MAX_REJECTS or float(state.step) <= 4e-16 * now or self.idle >= MAX_IDLE:
             return Status.STALLED if _is_finite(self.flow.vector_field(state.params)) else Status.NONFINITE
