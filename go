@@ -2,13 +2,16 @@
 """Runs gradflow from a fresh clone: makes the environment it needs, then hands over to the command.
 
     ./go demo                what gradient flow does on a real data set, in about a minute
+    ./go run                 the same on data of your own; ./go run --help says how
+    ./go portrait NAME       the phase portrait of a flow with two parameters
     ./go test                all the tests; further words go to pytest
-    ./go run --help          any other word goes to the gradflow command line
     ./go python FILE.py      a script of your own, in the same environment
     ./go setup               only makes the environment
     python3.12 go demo       the same with another Python (3.11 or newer)
 
-The environment is the folder .venv beside this file; GRADFLOW_VENV names another one.
+demo, run, portrait and any other WORDS are the command `gradflow WORDS`: ./go --version, ./go run --help.
+The environment is the folder .venv beside this file; GRADFLOW_VENV names another one. After a first ./go,
+`source .venv/bin/activate` gives your shell the command `gradflow` itself.
 """
 
 # Knows nothing of the library: standard library only, and nothing newer than Python 3.6 in its grammar, so that an old

@@ -1,3 +1,4 @@
+from . import activations as activations
 from . import certificates as certificates
 from . import checks as checks
 from . import critical_points as critical_points

@@ -40,7 +40,7 @@ LARGEST_NORM = 1e150
 """Norm beyond which a trajectory has escaped whatever was asked for: its square is hardly a number any more."""
 
 ROUTINE_LOOK = 512
-"""Steps without a look after which it is asked whether the gradient has long been rounding; doubled each time."""
+"""Steps after which it is asked whether the flow has ended although no gradient was quiet enough; doubled each time."""
 
 DEFAULT_RTOL = 1e-8
 DEFAULT_ATOL = 1e-10
@@ -48,6 +48,9 @@ DEFAULT_MAX_STEPS = 1_000_000
 
 STIFF_AFTER = 5_000
 """Stability-limited steps after which `solver="auto"` changes to an implicit solver."""
+
+STIFF_CHEAP_PARAMETERS = 100
+"""Number of parameters above which it waits longer, in proportion to the cost of an implicit step."""
 
 STIFF_MAX_PARAMETERS = 500
 """Largest number of parameters for which it does: an implicit step factorises an n x n matrix."""
@@ -80,7 +83,7 @@ def integrate(
         solver: a name of :data:`gradflow.solvers.SOLVER_NAMES` or a diffrax solver object.
         grad_tol: gradient norm below which the flow counts as ended (unless the point is an unstable one that is being
             passed). Default: chosen from the problem's scale, then lowered until the remaining distance to the limit is
-            below ``rtol * ||params|| + atol``.
+            below ``min(rtol, 1e-4) * ||params|| + atol``.
         max_norm: norm beyond which the trajectory counts as escaped; default 1e4 times the largest of 1,
             ``||params0||`` and the norm of a minimiser where one is known.
         max_steps: attempted steps.
@@ -163,7 +166,8 @@ class _Run:
         start_value = flow.problem.loss(params0)
         self.finite_start = bool(np.isfinite(start_value)) and _is_finite(flow.vector_field(params0))
         self.rows = Rows(params0, save_at)
-        self.capped_before, self.used, self.idle, self.routine_look = 0, 0, 0, ROUTINE_LOOK
+        self.capped_before, self.used, self.idle = 0, 0, 0
+        self._plan_routine_look(ROUTINE_LOOK)
         self.state: State = start(flow, self.method, params0, jnp.zeros(()), None)
         self.length = getattr(flow.problem, "weight_scale", 1.0)
         self.watch = self._first_watch(grad_tol)
@@ -226,32 +230,27 @@ class _Run:
         if self.watch.is_passing:
             if grad_norm > self.watch.loud_above:
                 self.watch = self.watch.leave(now)
-            elif self._is_due(now, grad_norm):
-                self.watch = self.watch.look(self._look())
+            elif self.watch.is_due(now, grad_norm) or int(self.state.quiet) >= self.watch.quiet_steps:
+                self._look_now()
         elif int(self.state.quiet) >= self.watch.quiet_steps:
             self._look_now()
-        elif self.used >= self.routine_look and not self.watch.fixed:
-            self.routine_look = 2 * self.used
-            roundings = curvature.rounded_gradients(self.flow.problem, self.state.params)[1]
-            if grad_norm <= 40 * math.sqrt(roundings.shape[1]) * np.abs(roundings).max():
-                self._look_now()
+        elif self.used >= self.routine_look:
+            self._plan_routine_look(2 * self.routine_gap)
+            self.watch = self.watch.look_in_passing(self._look())
+
+    def _plan_routine_look(self, gap: int) -> None:
+        self.routine_gap, self.routine_look = gap, self.used + gap
 
     def _look_now(self) -> None:
         self.watch = self.watch.look(self._look())
         self.state = _reset_quiet(self.state)
 
-    def _is_due(self, now: float, grad_norm: float) -> bool:
-        """While a point is being passed: look again when much quieter, or when patience may have run out."""
-        look = self.watch.lowest_look
-        assert look is not None and self.watch.passing_since is not None
-        dwell = (now - self.watch.passing_since) * abs(look.lowest)
-        return grad_norm == 0.0 or grad_norm < 0.1 * look.grad_norm or dwell >= 60.0
-
     def _look(self) -> Look:
         problem, params = self.flow.problem, self.state.params
         size = max(float(norm(params)), self.length)
-        model = curvature.quadratic_model(problem, params)
-        ends = curvature.look_ahead(problem, params, model, size)
+        with np.errstate(over="ignore", invalid="ignore"):  # far out; what is not finite there ends the run by name
+            model = curvature.quadratic_model(problem, params)
+            ends = curvature.look_ahead(problem, params, model, size)
         time_now = abs(float(self.state.time))
         return Look(
             time=time_now,
@@ -270,22 +269,24 @@ class _Run:
 
     def _limits(self, target: float) -> Limits:
         quiet = self.watch.quiet_below if self.direction > 0 else -1.0
+        loud = min(self.watch.loud_above, 10 * self.watch.last_grad_norm)
         array = jnp.asarray
         return Limits(array(target), array(self.watch.max_step), array(self.max_norm), array(quiet),
-                      array(self.scale), array(self.watch.loud_above), array(min(self.max_steps, 2**62)),
+                      array(self.scale), array(loud), array(min(self.max_steps, 2**62)),
                       array(self.watch.quiet_steps))  # fmt: skip
 
     def _consider_stiffness(self) -> None:
         capped = int(self.state.num_capped) - self.capped_before
-        if not self.automatic or is_implicit(self.method.solver) or capped < STIFF_AFTER:
-            return
-        if num_parameters(self.state.params) > STIFF_MAX_PARAMETERS:
+        size = num_parameters(self.state.params)
+        is_open = self.automatic and not is_implicit(self.method.solver) and size <= STIFF_MAX_PARAMETERS
+        if not is_open or capped < STIFF_AFTER * max(1.0, (size / STIFF_CHEAP_PARAMETERS) ** 2):
             return
         self.method = _method(make_solver("kvaerno5", self.rtol, self.atol), self.rtol, self.atol, self.direction)
         self.reason = f"Tsit5 was limited by stability for {capped} steps, until t = {float(self.state.time):.3g}"
         old = self.state
         fresh = start(self.flow, self.method, old.params, old.time, old.step)
         self.state = fresh.carry_on(old)
+        self._plan_routine_look(ROUTINE_LOOK)
         self.rows.restart()
 
     def _show(self, bar: tqdm) -> None:

@@ -7,9 +7,11 @@ conformance table of the tests, a line in the changelog.
 import abc
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Float
 
-from gradflow import checks
+from gradflow import activations, checks
+from gradflow.activations import AbstractActivation, applied
 from gradflow.types import Array, Shapes, Weights
 
 
@@ -59,3 +61,97 @@ class Linear(AbstractNetwork):
         for weight in params:
             outputs = weight @ outputs
         return outputs
+
+
+class Residual(AbstractNetwork):
+    """The linear residual network ``(I + A_lr ... A_l1) ... (I + A_1r ... A_11) x`` with square layers.
+
+    Args:
+        dim: width d of every layer.
+        units: number l of residual units.
+        depth: number r of layers that a shortcut spans.
+
+    Parameters are ``(A_11, A_12, ..., A_1r, A_21, ..., A_lr)``, in the order in which they act.
+
+    Raises:
+        InputError: an argument that is not a whole number of at least 1.
+
+    Source: paper 000, eq. (3).
+    """
+
+    dim: int = eqx.field(static=True)
+    units: int = eqx.field(static=True)
+    depth: int = eqx.field(static=True)
+
+    def __init__(self, dim: int, units: int, depth: int = 1):
+        self.dim = checks.integer("dim", dim)
+        self.units = checks.integer("units", units)
+        self.depth = checks.integer("depth", depth)
+
+    @property
+    def shapes(self) -> Shapes:
+        """``units * depth`` times ``(dim, dim)``."""
+        return ((self.dim, self.dim),) * (self.units * self.depth)
+
+    def blocks(self, params: Weights) -> tuple[Weights, ...]:
+        """The layers of each unit: ``((A_11, ..., A_1r), ..., (A_l1, ..., A_lr))``."""
+        starts = range(0, self.units * self.depth, self.depth)
+        return tuple(tuple(params[start : start + self.depth]) for start in starts)
+
+    def __call__(self, params: Weights, inputs: Float[Array, "dim samples"]) -> Float[Array, "dim samples"]:
+        """``(I + A_lr ... A_l1) ... (I + A_1r ... A_11) inputs``."""
+        outputs = inputs
+        for block in self.blocks(params):
+            shortcut = outputs
+            for weight in block:
+                shortcut = weight @ shortcut
+            outputs = outputs + shortcut
+        return outputs
+
+
+class Shallow(AbstractNetwork):
+    """The network ``sigma_2(W_2 sigma_1(W_1 x))`` with one hidden layer.
+
+    Args:
+        widths: ``(d_0, d_1, d_2)``: input, hidden and output widths.
+        activation: sigma_1, a name of :data:`gradflow.activations.NAMES` or an activation.
+        output_activation: sigma_2, likewise.
+
+    Raises:
+        InputError: not three widths, or an unknown activation.
+
+    Source: paper 003, eq. (28); paper 000, eq. (6); paper 002, eq. (7).
+    """
+
+    widths: tuple[int, ...] = eqx.field(static=True)
+    activation: AbstractActivation
+    output_activation: AbstractActivation
+
+    def __init__(
+        self,
+        widths: tuple[int, ...],
+        activation: str | AbstractActivation = "tanh",
+        output_activation: str | AbstractActivation = "identity",
+    ):
+        self.widths = checks.widths(widths)
+        checks.require(
+            len(self.widths) == 3, "widths", "be three numbers (d_0, d_1, d_2)", self.widths,
+            "Deeper networks: networks.Linear and networks.Residual, or a Landscape of your own.",
+        )  # fmt: skip
+        self.activation = activations.get(activation)
+        self.output_activation = activations.get(output_activation)
+
+    @property
+    def shapes(self) -> Shapes:
+        """``((d_1, d_0), (d_2, d_1))``."""
+        inputs, hidden, outputs = self.widths
+        return ((hidden, inputs), (outputs, hidden))
+
+    def preactivations(self, params: Weights, inputs: Float[Array, "d_in samples"]) -> Float[Array, "d_1 samples"]:
+        """``W_1 inputs``."""
+        return jnp.asarray(params[0]) @ inputs
+
+    def __call__(self, params: Weights, inputs: Float[Array, "d_in samples"]) -> Float[Array, "d_out samples"]:
+        """``sigma_2(W_2 sigma_1(W_1 inputs))``."""
+        hidden = applied(self.activation, self.preactivations(params, inputs))
+        return applied(self.output_activation, jnp.asarray(params[1]) @ hidden)

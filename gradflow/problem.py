@@ -240,7 +240,8 @@ class Regression(AbstractProblem):
         return hessian + jax.hessian(lambda vector: regularizer(unravel(vector)))(flat)
 
     def _checked(self, params: Any) -> Weights:
-        checks.require(isinstance(params, tuple | list), "params", "be a tuple (W_1, ..., W_L)", type(params).__name__)
+        given = f"one array of shape {np.shape(params)}" if hasattr(params, "shape") else type(params).__name__
+        checks.require(isinstance(params, tuple | list), "params", "be a tuple (W_1, ..., W_L)", given)
         shapes = tuple(np.shape(layer) for layer in params)
         checks.require(
             shapes == self.network.shapes, "params", f"have the network's shapes {self.network.shapes}", shapes
@@ -278,7 +279,14 @@ class Landscape(AbstractProblem):
     @in_double
     def loss(self, params: Params) -> Scalar:
         """``fun(params)``, checked to be a real scalar."""
-        return _real_scalar("fun", self.fun(as_params(params, name="params")))
+        try:
+            value = self.fun(as_params(params, name="params"))
+        except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as error:
+            raise checks.InputError(
+                f"`fun` must be traceable by JAX, but got a {type(error).__name__}. Compute with jax.numpy instead of "
+                "numpy, and branch with jnp.where instead of `if`."
+            ) from error
+        return _real_scalar("fun", value)
 
 
 def check_dense(num_params: int) -> None:

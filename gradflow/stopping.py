@@ -16,8 +16,14 @@ from gradflow.trajectories import Passage
 PATIENCE = 60.0
 """Dwell in units of 1/|lowest eigenvalue| after which a saddle is where the run ended; rounding leaves after 36."""
 
+FIRST_DWELL = 5.0
+"""Dwell in the same units after which a point being passed is looked at again; doubled with every look."""
+
 DEGENERATE = 1e-5
 """Spectral radius, as a fraction of the largest met, below which leaving takes longer than anybody waits."""
+
+NEAR = 1e-4
+"""Distance to the limit, per length scale of the parameters, at which a flow has ended at the latest."""
 
 QUIET_STEPS = 3
 """Accepted steps with a quiet gradient before the first look."""
@@ -86,6 +92,8 @@ class Watch:
     max_step: float = math.inf
     passing_since: float | None = None
     lowest_look: Look | None = None
+    last_grad_norm: float = math.inf
+    next_dwell: float = FIRST_DWELL
     largest_radius: float = 0.0
     passages: tuple[Passage, ...] = field(default=())
     ended: bool = False
@@ -100,7 +108,7 @@ class Watch:
         """The next state after a look at a quiet point."""
         watch = replace(self, largest_radius=max(self.largest_radius, look.radius))
         if look.grad_norm == 0.0:
-            return watch._end(look)
+            return (watch.leave(look.time) if watch.is_passing and not look.is_unstable else watch)._end(look)
         if look.is_unstable:
             return watch._pass(look)
         if watch.is_passing:
@@ -108,6 +116,18 @@ class Watch:
         if self.fixed or look.remaining <= self._tolerance(look):
             return watch._end(look)
         return watch._wait(look)
+
+    def look_in_passing(self, look: Look) -> "Watch":
+        """The next state after a look that no quiet gradient asked for: it may end the run and does nothing else."""
+        is_at_end = not look.is_unstable and look.remaining <= self._tolerance(look)
+        return self._end(look) if is_at_end and not self.fixed else self
+
+    def is_due(self, time: float, grad_norm: float) -> bool:
+        """While a point is being passed: look again when the gradient has changed tenfold, or after a longer stay."""
+        assert self.lowest_look is not None and self.passing_since is not None
+        dwell = (time - self.passing_since) * abs(self.lowest_look.lowest)
+        is_changed = not 0.1 * self.last_grad_norm <= grad_norm <= 10 * self.last_grad_norm
+        return grad_norm == 0.0 or is_changed or dwell >= self.next_dwell
 
     def _wait(self, look: Look) -> "Watch":
         """Wait for a gradient ten times smaller, or, where rounding hides that, for more and more steps."""
@@ -128,6 +148,8 @@ class Watch:
             quiet_steps=QUIET_STEPS,
             passing_since=None,
             lowest_look=None,
+            last_grad_norm=math.inf,
+            next_dwell=FIRST_DWELL,
         )
 
     def finish(self) -> tuple[Passage, ...]:
@@ -143,10 +165,13 @@ class Watch:
             self,
             passing_since=since,
             lowest_look=quietest,
+            last_grad_norm=look.grad_norm,
+            next_dwell=min(2 * max(self.next_dwell, (look.time - since) * abs(look.lowest)), PATIENCE),
             max_step=0.5 / abs(look.lowest),
             # Leaving means growing past the threshold again, or far past the quietest point that was seen.
             loud_above=10 * max(self.first * look.scale, look.grad_norm),
-            quiet_below=0.0,
+            quiet_below=0.1 * look.grad_norm / look.scale,
+            quiet_steps=QUIET_STEPS,
         )
         return watch._end(look) if watch._has_waited(look) or watch._is_degenerate(look) else watch
 
@@ -161,7 +186,7 @@ class Watch:
         return look.radius <= DEGENERATE * self.largest_radius and look.grad_norm <= 1e-6 * self.first * look.scale
 
     def _tolerance(self, look: Look) -> float:
-        return self.rtol * look.size + self.atol
+        return min(self.rtol, NEAR) * look.size + self.atol
 
     def _end(self, look: Look) -> "Watch":
         return replace(self, ended=True, remaining=look.remaining)

@@ -28,6 +28,8 @@ from gradflow.types import Params
 
 BACKWARD = "nothing is promised backwards in time: certificates speak of t > 0"
 
+NOT_A_STEP = "not one step was taken"
+
 
 @dataclass(frozen=True)
 class Check:
@@ -88,7 +90,12 @@ def study(
     """
     certificates = certificates_of(flow, params0)
     trajectory = integrate(flow, params0, t1, **options)
-    record = monitor(flow, trajectory)
+    try:
+        record = monitor(flow, trajectory)
+    except KeyboardInterrupt:
+        # What was reached is worth a second more; a second Ctrl-C gives it up.
+        trajectory = dataclasses.replace(trajectory, status=Status.INTERRUPTED)
+        record = monitor(flow, trajectory)
     try:
         point = _named(classify(flow.problem, trajectory.endpoint), trajectory)
     except KeyboardInterrupt:
@@ -136,10 +143,13 @@ def _named(point: CriticalPoint, trajectory: Trajectory) -> CriticalPoint:
 
 
 def _with_end(found: tuple[Check, ...], trajectory: Trajectory, point: CriticalPoint) -> tuple[Check, ...]:
-    """The checks, with the first one failed when the flow was taken to have ended where nothing is critical."""
-    if trajectory.status is not Status.STATIONARY or point.kind != "not_critical":
+    """The checks, with the first one failed when the flow was taken to have ended where it cannot have."""
+    was_seen = any(passage.end is None for passage in trajectory.passages) or trajectory.num_accepted == 0
+    is_missed = point.kind == "strict_saddle" and not was_seen
+    if trajectory.status is not Status.STATIONARY or not (point.kind == "not_critical" or is_missed):
         return found
-    statement = "the flow was taken to have ended (stationary), but its endpoint is not critical"
+    what = "a strict saddle that the run did not notice" if is_missed else "not critical"
+    statement = f"the flow was taken to have ended (stationary), but its endpoint is {what}"
     return (dataclasses.replace(found[0], passed=False, statement=statement), *found[1:])
 
 
@@ -191,6 +201,8 @@ def _invariant(record: xr.Dataset) -> Check:
 def _energy(record: xr.Dataset, trajectory: Trajectory) -> Check:
     defect = float(record["energy_defect"].max())
     limit = allowance(trajectory)
+    if trajectory.num_accepted == 0:
+        return Check("energy", NOT_A_STEP, None, math.nan, math.nan)
     if float(record["grad_norm"].values.max()) == 0.0:
         return Check("energy", "nothing was dissipated: the start is critical", None, 0.0, limit)
     # Relative to what was dissipated. An error e of the weights moves the loss by <grad L, e>; the loss itself carries
@@ -204,6 +216,8 @@ def _energy(record: xr.Dataset, trajectory: Trajectory) -> Check:
 
 
 def _descent(record: xr.Dataset, trajectory: Trajectory) -> Check:
+    if trajectory.num_accepted == 0:
+        return Check("descent", NOT_A_STEP, None, math.nan, math.nan)
     loss = record["loss"].values * np.sign(trajectory.t1)
     scale = float(np.abs(loss).max()) or 1.0
     rise = float(np.max(np.diff(loss), initial=0.0)) / scale

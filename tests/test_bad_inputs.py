@@ -65,12 +65,12 @@ BAD_DATA = {
     "nan in a table": (
         _csv("a,b,y\n1,2,3\n4,nan,6\n"),
         CSV,
-        "column 1 ('b') of t.csv` must be finite, but got nan at row 1",
+        "column 1 ('b') of t.csv` must be finite, but got nan in line 3. Remove or impute it.",
     ),
     "infinity in a table's target": (
         _csv("a,y\n1,2\n4,inf\n"),
         CSV,
-        "column 1 ('y') of t.csv` must be finite, but got inf at row 1",
+        "column 1 ('y') of t.csv` must be finite, but got inf in line 3",
     ),
     "nan in inputs": (
         _npz(lambda X, Y: (_with(X, (3, 1), np.nan), Y)),
@@ -98,7 +98,7 @@ BAD_DATA = {
     "text in a table": (
         _csv("a,b,y\n1,red,3\n"),
         CSV,
-        "column 1 ('b') of t.csv` must hold numbers, but got 'red' at row 0",
+        "column 1 ('b') of t.csv` must hold numbers, but got 'red' in line 2",
     ),
     "text in an array": (
         _npz(lambda X, Y: (X.astype(str), _with(Y.astype("U9"), (2, 1), "red"))),
@@ -123,6 +123,7 @@ BAD_WORDS = {
     "unknown law": ("--init gausian", "Perhaps you meant 'gaussian'. Choices: balanced"),
     "unknown preprocessing": ("--preprocess center witen", "Perhaps you meant 'whiten'. Choices: center"),
     "unknown data": ("--data irsi", "Perhaps you meant 'iris'. Choices: breast_cancer"),
+    "neither a data set nor a file": ("--data nosuch", "teacher_student, wine. Or your own FILE.csv or FILE.npz."),
     "unknown option": ("--hiden 3", "--hidden"),
     "width 0": ("--hidden 4 0", "`hidden[1]` must be at least 1, but got 0"),
     "negative width": ("--hidden -3", "`hidden[0]` must be at least 1, but got -3"),
@@ -537,7 +538,10 @@ def test_a_folder_that_may_not_be_written_is_refused_before_computing(tmp_path, 
 
 def test_results_that_are_there_need_the_word_overwrite(tmp_path, capsys):
     _results(tmp_path)
-    assert "--overwrite" in call(capsys, *TINY, "--out", "taken").err
+    refusal = call(capsys, *TINY, "--out", "taken").err
+    assert "`--out` must be a folder without earlier results, but got taken, and taken/study.nc is there" in refusal
+    assert "with --out, or add --overwrite" in refusal
+    assert "overwrite=True" not in refusal
     assert call(capsys, *TINY, "--out", "taken", "--overwrite").code == ExitCode.OK
     assert store.load(tmp_path / "taken" / "study.nc").trajectory.status is gf.Status.STATIONARY
 
@@ -609,7 +613,7 @@ def test_a_clock_that_is_set_back_leaves_durations_alone(tmp_path, monkeypatch, 
     clock = iter(range(2_000_000_000, 0, -3600))
     monkeypatch.setattr(time, "time", lambda: float(next(clock)))
     answer = call(capsys, *TINY)
-    seconds = [float(found) for found in re.findall(r"\((-?[\d.]+) s\)", answer.err)]
+    seconds = [float(found) for found in re.findall(r"\((-?[\d.]+) s\b", answer.err)]
     assert answer.code == ExitCode.OK
     assert len(seconds) == 5
     assert all(0.0 <= duration < 300.0 for duration in seconds)

@@ -83,6 +83,13 @@ def test_help_of_a_command_ends_with_examples(command, capsys):
     assert answer.out.index("--out") < answer.out.index("examples:")
 
 
+@pytest.mark.parametrize("command", ["demo", "run", "portrait"])
+def test_help_says_no_default_that_is_none_or_python(command, capsys):
+    text = " ".join(call(capsys, command, "--help").out.split())
+    for noise in ("(default: )", "(default: '')", "(default: None)", "(default: True)", "(default: False)"):
+        assert noise not in text
+
+
 def test_the_overview_lists_commands_and_exit_codes(capsys):
     answer = call(capsys, "--help")
     for word in (*entry.parsing.COMMANDS, *(f"  {code.value} " for code in ExitCode)):
@@ -301,6 +308,17 @@ def test_the_demo_introduces_its_data_and_needs_no_notes(monkeypatch, capsys):
     assert "note:" not in answer.err
 
 
+def test_the_demo_replaces_an_earlier_one_and_nothing_elsewhere(tmp_path, monkeypatch, capsys):
+    for name in ("gradflow-demo", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / running.RESULTS).write_bytes(b"earlier results")
+    monkeypatch.setattr(running, "problem_of", _interrupt)
+    assert call(capsys, "demo").code == ExitCode.INTERRUPTED
+    assert call(capsys, "demo", "--out", "other").code == ExitCode.FILES
+    assert call(capsys, "demo", "--out", "other", "--overwrite").code == ExitCode.INTERRUPTED
+    assert (tmp_path / "other" / running.RESULTS).read_bytes() == b"earlier results"
+
+
 def test_notes_of_shipped_data_say_nothing_twice(capsys):
     with console.notes():
         running.load_data(settings.RunSettings(data=settings.DataSettings(preprocess=("whiten",))))
@@ -340,7 +358,13 @@ def test_a_portrait_of_a_formula_finds_what_trajectories_reach(monkeypatch, caps
     assert answer.code == ExitCode.OK
     assert "[-3, 3] x [-3, 3]" in answer.err
     assert len(re.findall("stationary .* local minimum", answer.out)) == 8
-    assert len(re.findall(r"\(-?0, -?0\) +local minimum +0 +-2  1, 1", answer.out)) == 1
+    assert len(re.findall(r"\(-?0, -?0\) +local minimum +0 +-2  1, 1\n", answer.out)) == 1
+
+
+def test_critical_points_that_the_figure_does_not_show_are_marked(monkeypatch, capsys):
+    monkeypatch.setattr(portraits, "_draw", lambda *drawn: [])
+    answer = call(capsys, "portrait", "--expression", "(x-3)**2+y**2", "--window", -2, 2, -2, 2, "--starts", "0.5,0.5")
+    assert len(re.findall(r"\(3, -?0\) +local minimum +0 .*  \(outside the window\)\n", answer.out)) == 1
 
 
 def test_a_landscape_that_is_not_what_its_description_says_fails(monkeypatch, capsys):
@@ -442,6 +466,7 @@ sys.exit(main())
     study = _study()
     assert answer.code == ExitCode.INTERRUPTED == 130
     assert "interrupted at t = " in answer.err
+    assert answer.err.count("interrupted; naming and saving what was reached ...\n") == 1
     assert "Traceback" not in answer.err
     assert "1 of 7 checks FAILED: ended" in answer.out
     assert study.trajectory.status is gf.Status.INTERRUPTED
@@ -480,6 +505,25 @@ def test_ctrl_c_in_a_portrait_draws_what_there_is(tmp_path, monkeypatch, capsys)
     assert len(re.findall(r"stationary|interrupted", answer.out)) <= 2
     assert "interrupted" in answer.out
     assert (tmp_path / "gradflow-portrait" / "double_well.png").exists()
+
+
+def test_ctrl_c_is_answered_once_and_only_where_results_survive(capsys):
+    def classify():
+        signal.raise_signal(signal.SIGINT)
+
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with console.answering_interrupts("heard", ["classify"]):
+            for _ in range(2):
+                with pytest.raises(KeyboardInterrupt):
+                    classify()
+        assert capsys.readouterr().err == "heard\n"
+        with console.answering_interrupts("heard", ["integrate"]), pytest.raises(KeyboardInterrupt):
+            classify()
+        assert capsys.readouterr().err == ""
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def test_saving_pays_no_heed_to_ctrl_c():

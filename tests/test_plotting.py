@@ -346,7 +346,7 @@ def test_drift_is_drawn_per_invariant_against_the_tolerance(ax):
     drawn = plotting.drift(ax, record)
     np.testing.assert_array_equal(drawn.curves[1].get_ydata()[1:], record.relative_drift.values[1:, 1])
     assert drawn.references[0].get_ydata()[0] == 1e-6
-    assert legend_labels(ax) == ["$C_{1}$", "$c_{1}$", "tolerance"]
+    assert legend_labels(ax) == ["$C_{1}$", "$c_{1}$", "allowed by the tolerance"]
     assert ax.get_yscale() == "log" and ax.get_ylim()[1] > 1e-6
 
 
@@ -383,7 +383,8 @@ def test_many_invariants_are_labelled_at_their_ends(ax, is_common):
     record["consistent"][:6] = False
     drawn = plotting.drift(ax, record)
     assert len(names) > MAX_IN_LEGEND and len(drawn.curves) == 18
-    assert legend_labels(ax) == ["tolerance" if is_common else "range of tolerances", "beyond tolerance: 6 of 18"]
+    limit = "allowed by the tolerance" if is_common else "range of tolerances"
+    assert legend_labels(ax) == [limit, "beyond tolerance: 6 of 18"]
     assert overlapping(margin_texts(ax)) == []
 
 
@@ -480,7 +481,7 @@ def test_an_exponential_law_is_a_straight_line_over_linear_time(ax):
     assert ax.get_xscale() == "linear"
     assert times.min() >= 8.0 and times.max() <= 14.0
     np.testing.assert_allclose(np.diff(np.log(values)) / np.diff(times), -1.0)
-    assert line.get_label() == "fit $e^{-1\\,t}$"
+    assert line.get_label() == "in the end $e^{-1\\,t}$"
     assert values[-1] == pytest.approx(np.interp(times[-1], record_of().time, record_of().loss - 0.2))
 
 
@@ -491,7 +492,7 @@ def test_a_power_law_is_a_straight_line_over_logarithmic_time(ax):
     times, values = line.get_data()
     assert ax.get_xscale() == "log" and ax.get_ylabel() == "loss $L$"
     np.testing.assert_allclose(np.diff(np.log(values)) / np.diff(np.log(times)), -0.5)
-    assert line.get_label() == "fit $t^{-0.5}$"
+    assert line.get_label() == "in the end $t^{-0.5}$"
 
 
 def test_a_law_whose_window_is_off_the_record_is_not_drawn(ax):
@@ -555,10 +556,10 @@ def test_counts_of_an_extreme_spectrum_are_lower_bounds_and_its_ends_stay_apart(
     assert [label.get_text() for label in ax.get_xticklabels()] == ["lowest", "highest"]
 
 
-def test_an_unjudged_spectrum_has_no_band(ax):
-    drawn = plotting.hessian_spectrum(ax, point_of((-0.2, 1e-5, 3.0), zero_tolerance=np.nan, kind="not_critical"))
-    assert legend_labels(ax) == ["index 1", "nullity 0", "positive 2"]
-    assert drawn.references[0] in ax.lines
+def test_an_unjudged_spectrum_counts_signs_and_claims_no_index(ax):
+    plotting.hessian_spectrum(ax, point_of((-0.2, 1e-16, 1e-5, 3.0), zero_tolerance=np.nan, kind="not_critical"))
+    labels = legend_labels(ax)
+    assert labels[::2] == ["negative 1", "positive 2"] and labels[1].startswith("zero to rounding 1")
 
 
 @pytest.mark.parametrize(
@@ -841,7 +842,7 @@ def test_the_page_draws_what_a_real_run_gives(tmp_path):
     )
     figure = plotting.overview(study)
     assert plotting.save_figure(figure, tmp_path / "page.png", dpi=50).stat().st_size > 10_000
-    assert legend_labels(figure.axes[3]) == ["$C_{1}$", "$c_{1}$", "tolerance"]
+    assert legend_labels(figure.axes[3]) == ["$C_{1}$", "$c_{1}$", "allowed by the tolerance"]
 
 
 # --- imports and scripts ----------------------------------------------------------------------------------------------

@@ -92,3 +92,37 @@ def test_a_target_far_below_the_start_is_reached(scale):
     run = gf.integrate(gf.GradientFlow(problem), problem.init(0))
     assert run.status is gf.Status.STATIONARY
     assert gf.classify(problem, run.endpoint).kind == "global_minimum"
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_weak_saddle_of_a_large_network_is_left(seed):
+    target = np.diag(np.append(np.linspace(1, 0.5, 19), 5e-3))
+    problem = gf.Regression(networks.Linear((20, 20, 20)), np.eye(20), target)
+    study = gf.study(
+        gf.GradientFlow(problem), problem.init(seed, "gaussian", scale=1e-4), rtol=1e-4, atol=1e-6, max_steps=20_000
+    )
+    assert study.trajectory.status is gf.Status.STATIONARY and study.point.kind == "global_minimum"
+    assert study.trajectory.passages[-1].lowest_eigenvalue == pytest.approx(-5e-3, rel=0.1)
+    assert study.passed
+
+
+@pytest.mark.parametrize("size", [40, 601])
+def test_a_weak_saddle_is_noticed_dense_and_matrix_free(size):
+    start = np.ones(size)
+    start[0] = 1e-4
+    flow = gf.GradientFlow(gf.Landscape(lambda x: 0.5 * jnp.sum(x[1:] ** 2) + 1e-3 * 0.25 * (x[0] ** 2 - 1) ** 2))
+    run = gf.integrate(flow, start, rtol=1e-3, atol=1e-5, solver="tsit5", max_steps=20_000)
+    assert run.status is gf.Status.STATIONARY
+    np.testing.assert_allclose(run.endpoint, np.eye(1, size)[0], atol=3e-3)
+    assert [passage.end is None for passage in run.passages] == [False]
+    assert run.passages[0].lowest_eigenvalue == pytest.approx(-1e-3, rel=1e-2)
+    assert np.isfinite(run.passages[0].offset)
+
+
+def test_a_saddle_that_was_left_is_not_where_the_run_ended():
+    flow = gf.GradientFlow(gf.Landscape(lambda x: 0.25e-8 * (x[0] ** 2 - 1) ** 2 + 0.5 * x[1] ** 2))
+    study = gf.study(flow, np.array([1e-5, 1.0]))
+    assert study.point.kind == "local_minimum"
+    assert all(
+        passage.end is not None and passage.end < study.trajectory.end_time for passage in study.trajectory.passages
+    )

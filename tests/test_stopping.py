@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from gradflow.stopping import PATIENCE, Look, Watch
+from gradflow.stopping import FIRST_DWELL, PATIENCE, Look, Watch
 
 QUIET = Look(
     time=10.0,
@@ -115,3 +115,28 @@ def test_a_level_of_the_user_is_enough(watch):
     fixed = dataclasses.replace(watch, fixed=True)
     assert fixed.look(_look(distance=1.0, creep=1.0)).ended
     assert not fixed.look(_look(lowest=-1.0)).ended
+
+
+def test_a_passed_point_is_looked_at_again_when_the_gradient_has_changed_or_after_a_while(watch):
+    passing = watch.look(_look(lowest=-0.5, grad_norm=1e-8))
+    assert not passing.is_due(11.0, 5e-8)
+    assert passing.is_due(11.0, 5e-10) and passing.is_due(11.0, 2e-7) and passing.is_due(11.0, 0.0)
+    assert passing.is_due(10.0 + 2 * FIRST_DWELL / 0.5, 1e-8)
+
+
+def test_a_look_in_passing_ends_or_does_nothing(watch):
+    assert watch.look_in_passing(QUIET).ended
+    for look in (_look(distance=1.0), _look(lowest=-0.5)):
+        assert watch.look_in_passing(look) == watch
+    assert not dataclasses.replace(watch, fixed=True).look_in_passing(QUIET).ended
+
+
+def test_a_minimum_of_gradient_zero_closes_the_passage_before_it(watch):
+    ended = watch.look(_look(lowest=-0.5)).look(_look(time=50.0, grad_norm=0.0))
+    assert ended.ended and [passage.end for passage in ended.finish()] == [50.0]
+
+
+def test_however_loose_the_tolerance_the_end_is_near_the_limit(watch):
+    loose = dataclasses.replace(watch, rtol=0.2)
+    assert not loose.look(_look(distance=1e-3)).ended
+    assert loose.look(_look(distance=1e-5)).ended

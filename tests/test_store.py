@@ -388,7 +388,7 @@ def test_an_existing_file_is_replaced_only_with_permission(small, tmp_path):
     study, path = small[0], tmp_path / "study.nc"
     path.write_bytes(b"precious")
     with pytest.raises(
-        FileExistsError, match=r"`path` must not exist yet, but got .*study\.nc, which does\..*overwrite"
+        FileExistsError, match=r"`path` must not exist yet, but got .*study\.nc, which does\..*overwrite=True"
     ):
         store.save(study, path)
     assert path.read_bytes() == b"precious"

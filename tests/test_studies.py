@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -89,6 +90,21 @@ def test_a_run_that_escaped_has_no_critical_point():
     assert study.point.kind in ("not_critical", "undetermined") and study.point.index is None
 
 
+def test_an_interruption_while_the_run_is_monitored_keeps_the_run(monkeypatch):
+    original, calls = studies.monitor, []
+
+    def interrupted_once(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(studies, "monitor", interrupted_once)
+    study = gf.study(gf.GradientFlow(gf.Landscape(lambda p: jnp.sum(p**2))), np.ones(2))
+    assert study.trajectory.status is gf.Status.INTERRUPTED and not study.passed
+    assert len(study.record["time"]) == len(study.trajectory.times)
+
+
 def test_an_interruption_while_the_endpoint_is_named_keeps_the_run(monkeypatch, tmp_path):
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -124,3 +140,25 @@ def test_a_rate_is_compared_to_the_accuracy_of_the_run():
     """Without a hidden layer the certified rate is exact: the observed one falls short of it by the solver's error."""
     problem = gf.Regression(gf.networks.Linear((2, 1)), np.diag([3.0, 1.0]), np.array([[1.0, 1.0]]))
     assert gf.study(gf.GradientFlow(problem), (np.zeros((1, 2)),)).passed
+
+
+def test_a_run_without_a_step_has_nothing_to_judge():
+    flow = gf.GradientFlow(gf.Landscape(lambda p: jnp.sum(jnp.exp(p))))
+    study = gf.study(flow, np.array([700.0]), max_steps=1000)
+    assert study.trajectory.num_accepted == 0
+    judged = {check.name: check.passed for check in study.checks}
+    assert judged["energy"] is None and judged["descent"] is None and judged["ended"] is False
+
+
+def test_a_saddle_that_the_run_did_not_notice_fails_the_check_ended(monkeypatch):
+    flow = gf.GradientFlow(gf.Landscape(lambda p: 0.5 * (p[0] * p[1] - 1) ** 2))
+    original = studies.integrate
+
+    def blind(*arguments, **options):
+        run = original(*arguments, **options)
+        return dataclasses.replace(run, endpoint=np.zeros(2), passages=())
+
+    monkeypatch.setattr(studies, "integrate", blind)
+    study = gf.study(flow, np.array([1e-5 + 1.0, -1.0]))
+    assert study.point.kind == "strict_saddle" and not study.passed
+    assert "did not notice" in study.checks[0].statement

@@ -47,13 +47,14 @@ def _tcsh_script() -> str:
 
 
 def _options(kind: type) -> list[str]:
-    """The options of a command without their dashes; a switch that is on is turned off by another name."""
+    """The options of a command without their dashes; a switch has two names, to turn it on and off."""
     found = []
     for field in dataclasses.fields(kind):
         if dataclasses.is_dataclass(field.default_factory):
             found += _options(field.default_factory)
         elif field.name != "name":  # what a portrait shows is said without a dash
-            found.append(_hyphened(f"no_{field.name}" if field.default is True else field.name))
+            is_switch = isinstance(field.default, bool) and field.name != "print_config"
+            found += [_hyphened(name) for name in (field.name, *([f"no_{field.name}"] if is_switch else []))]
     return found
 
 

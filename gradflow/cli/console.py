@@ -12,8 +12,9 @@ import sys
 import textwrap
 import threading
 import time
+import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, TextIO
 
 from gradflow import checks
@@ -33,8 +34,10 @@ def say(text: str = "", indent: str = "") -> None:
 
 
 @contextlib.contextmanager
-def stage(title: str) -> Iterator[Callable[[str], None]]:
+def stage(title: str, included: str = "") -> Iterator[Callable[[str], None]]:
     """Says what begins, and when it is done what came of it (whatever was handed to the yielded function) and when.
+
+    `included` says what the duration stands for, where the outcome speaks of another one.
 
     Durations come from a monotonic clock: a clock that is set back changes nothing.
     """
@@ -42,7 +45,7 @@ def stage(title: str) -> Iterator[Callable[[str], None]]:
     begun = time.monotonic()
     outcome: list[str] = []
     yield outcome.append
-    seconds = f"({time.monotonic() - begun:.1f} s)"
+    seconds = f"({' '.join([f'{time.monotonic() - begun:.1f} s', *([included] if included else [])])})"
     say(" ".join([*outcome, seconds]), INDENT)
 
 
@@ -65,6 +68,34 @@ def notes() -> Iterator[None]:
             warnings.simplefilter("always", kind)
         warnings.showwarning = show
         yield
+
+
+@contextlib.contextmanager
+def answering_interrupts(text: str, places: Collection[str]) -> Iterator[None]:
+    """Says `text` as soon as Ctrl-C comes while a function named in `places` runs: those go on with what was reached.
+
+    Only the first Ctrl-C is answered; each of them interrupts as it always does.
+    """
+    usual = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(usual):
+        yield
+        return
+
+    def answer(number: int, frame: types.FrameType | None) -> Any:
+        signal.signal(signal.SIGINT, usual)
+        callers = frame
+        while callers is not None and callers.f_code.co_name not in places:
+            callers = callers.f_back
+        if callers is not None:
+            with contextlib.suppress(RuntimeError):  # it came while something else was being printed
+                say(("\n" if sys.stderr.isatty() else "") + text)
+        return usual(number, frame)
+
+    signal.signal(signal.SIGINT, answer)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 @contextlib.contextmanager

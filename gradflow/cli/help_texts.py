@@ -7,7 +7,7 @@ from gradflow.cli.exit_codes import MEANINGS
 EXAMPLES = {
     "demo": """\
 examples:
-  gradflow demo                            the table, figures and results in gradflow-demo
+  gradflow demo                            the table, figures and results in gradflow-demo, replaced each time
   gradflow demo --out b --seed 1           another start, another folder
   gradflow demo --rtol 1e-10               the same flow, more exactly
   gradflow run --config gradflow-demo/settings.toml --out c

@@ -19,12 +19,21 @@ def reserved(folder: Path, names: Iterable[str], overwrite: bool) -> Iterator[Pa
     made = _make(folder)
     try:
         for name in names:
+            _refuse_to_replace(folder / name, overwrite)
             store.check_writable(folder / name, overwrite)
         yield folder
     finally:
         for path in made:
             with contextlib.suppress(OSError):
                 path.rmdir()  # refuses a folder that holds anything
+
+
+def _refuse_to_replace(path: Path, overwrite: bool) -> None:
+    if path.is_file() and not overwrite:
+        raise FileExistsError(
+            f"`--out` must be a folder without earlier results, but got {path.parent}, and {path} is there already. "
+            "Choose another folder with --out, or add --overwrite to replace it."
+        )
 
 
 def save_pictures(figure: Any, paths: Iterable[Path]) -> list[Path]:

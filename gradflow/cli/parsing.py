@@ -14,22 +14,25 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 from gradflow import checks
 from gradflow.cli import help_texts
 from gradflow.settings import DemoSettings, PortraitSettings, RunSettings, read_config
 from gradflow.settings.files import choices_of
+from gradflow.settings.runs import UNSAID
 
 
 @dataclass(frozen=True)
 class RunCommand(RunSettings):
     """What the command line adds to the settings of a run; its help text begins with theirs."""
 
-    config: Path | None = None
+    config: Annotated[Path | None, UNSAID] = None
     """A .toml or .json file of settings: the flags without their dashes, as in rtol = 1e-6. Flags win over it."""
 
-    print_config: bool = False
+    print_config: Annotated[tyro.conf.FlagCreatePairsOff[bool], UNSAID] = False
     """Print all settings as TOML and stop: a start for a file of your own."""
 
 
@@ -106,11 +109,8 @@ def _refusal_behind(leaving: SystemExit) -> checks.InputError | None:
 
 def tyro_cli(kind: Any, prog: str, words: list[str], default: Any) -> Any:
     """What tyro makes of the words: an object of that kind, or SystemExit after help, a complaint or a script."""
-    import tyro
-
     markers = (
         tyro.conf.OmitArgPrefixes,
-        tyro.conf.FlagCreatePairsOff,
         tyro.conf.DisallowNone,
         tyro.conf.PositionalMetavarFromFieldName,
     )

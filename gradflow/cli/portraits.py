@@ -63,7 +63,10 @@ def _computed(settings: PortraitSettings) -> Pictured:
     size = max(abs(edge) for limits in window for edge in limits)
     farthest = max(np.hypot(*start) for start in starts)
     max_norm = settings.max_norm or 10 * max(size, float(farthest))
-    with console.stage(f"Integrating from {len(starts)} starts"):
+    with (
+        console.answering_interrupts("interrupted; naming and drawing what was reached ...", ("until_done",)),
+        console.stage(f"Integrating from {len(starts)} starts"),
+    ):
         options: dict[str, Any] = {"rtol": settings.rtol, "atol": settings.rtol, "max_norm": max_norm}
         options["max_steps"] = settings.max_steps
         trajectories: list[Any] = []
@@ -138,7 +141,12 @@ def _print_table(pictured: Pictured, points: Sequence[tuple[Any, bool]]) -> None
         values = ", ".join(f"{value:.4g}" for value in point.eigenvalues)
         index = "-" if point.index is None else point.index
         remark = "" if agrees else "  (disagrees with the closed form)"
+        remark += "" if _is_inside(point.params, pictured.window) else "  (outside the window)"
         print(f"{_place(point.params):<{wide}}{_words(point.kind):<16}{index:>6}{point.loss:>14.6g}  {values}{remark}")
+
+
+def _is_inside(params: Any, window: Window) -> bool:
+    return all(low <= value <= high for value, (low, high) in zip(np.asarray(params), window, strict=True))
 
 
 def _place(params: Any) -> str:

@@ -24,6 +24,9 @@ from gradflow.settings.runs import TEACHER
 RESULTS, SETTINGS = "study.nc", "settings.toml"
 FIGURES = ("overview.pdf", "overview.png")
 
+INTERRUPTIBLE = ("until_done", "classify")
+"""The functions of the library that an interruption ends early without losing what was reached."""
+
 
 def demo(settings: DemoSettings) -> ExitCode:
     """The main job on real data."""
@@ -129,7 +132,11 @@ def _study(settings: RunSettings, problem: Any, data: datasets.Dataset) -> Any:
 
     chosen, init = settings.solver, settings.init
     horizon = "to its end" if chosen.t1 == math.inf else f"to t = {chosen.t1:g}"
-    with console.stage(f"Certifying, integrating {horizon} at rtol {chosen.rtol:g}, naming the endpoint") as outcome:
+    title = f"Certifying, integrating {horizon} at rtol {chosen.rtol:g}, naming the endpoint"
+    with (
+        console.answering_interrupts("interrupted; naming and saving what was reached ...", INTERRUPTIBLE),
+        console.stage(title, "with certificates, monitors and naming") as outcome,
+    ):
         params0 = problem.init(init.seed, init.init, init.scale)
         is_finite = math.isfinite(problem.loss(params0))
         checks.require(is_finite, "scale", "make a start of finite loss", f"{init.scale:g}", "Take a smaller one.")

@@ -9,6 +9,7 @@ from typing import TypeGuard
 
 import jax
 import numpy as np
+import scipy.linalg
 from jaxtyping import Float
 
 from gradflow import losses
@@ -148,7 +149,7 @@ def unnamed(problem: AbstractProblem, params: Params, reason: str) -> CriticalPo
         kind="undetermined",
         reason=f"Undetermined: {reason}.",
         loss=float(problem.loss(params)),
-        grad_norm=float(np.linalg.norm(_flat(problem.gradient(params)))),
+        grad_norm=float(scipy.linalg.norm(_flat(problem.gradient(params)), check_finite=False)),
         params=jax.tree.map(np.asarray, params),
         displacement=0.0,
         index=None,
@@ -161,7 +162,7 @@ def unnamed(problem: AbstractProblem, params: Params, reason: str) -> CriticalPo
 
 def _not_critical(problem: AbstractProblem, params: Params, refined: Refinement) -> CriticalPoint:
     loss = float(problem.loss(params))
-    gradient_norm = float(np.linalg.norm(_flat(problem.gradient(params))))
+    gradient_norm = float(scipy.linalg.norm(_flat(problem.gradient(params)), check_finite=False))
     is_finite = np.isfinite(loss) and np.isfinite(gradient_norm) and np.isfinite(refined.grad_norm)
     eigenvalues, form = _eigenvalues(problem, params)
     return CriticalPoint(

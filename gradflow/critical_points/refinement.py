@@ -99,10 +99,9 @@ def refine(problem: AbstractProblem, params: Params, max_displacement: float | N
         changes.extend(_hessian_change(old_model, model, float(np.linalg.norm(state - old)), scale))
         curvature = max(curvature, float(np.abs(model.values).max()) if model.values is not None else 0.0)
         num_steps += 1
-    remaining = float(np.linalg.norm(model.newton))
+    remaining = float(np.linalg.norm(model.newton)) if model.is_finite else np.inf
     is_critical, reason = _verdict(problem, model, remaining, curvature * scale, scale, leash)
-    size = float(np.linalg.norm(state))
-    change = max(changes, default=curvature / size if size else 0.0)
+    change = max(changes, default=curvature / scale)
     return Refinement(
         params=jax.tree.map(np.asarray, unravel(state)),
         displacement=float(np.linalg.norm(state - start)),
@@ -156,8 +155,9 @@ def _merit(model: QuadraticModel, gradient: np.ndarray) -> float:
     if model.values is None or model.vectors is None or not np.isfinite(left):
         return left if np.isfinite(left) else np.inf
     known = model.has_curvature
-    steps = [(model.vectors.T @ g)[known] / model.values[known] for g in (gradient, model.gradient)]
-    return min(left, float(np.linalg.norm(steps[0]) / np.linalg.norm(steps[1])))
+    new, old = ((model.vectors.T @ g)[known] / model.values[known] for g in (gradient, model.gradient))
+    length = float(np.linalg.norm(old))
+    return min(left, float(np.linalg.norm(new)) / length) if length > 0 else left
 
 
 def _candidates(model: QuadraticModel, leash: float) -> list[np.ndarray]:

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse.linalg as sparse
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from gradflow.curvature import hessians
 from gradflow.curvature.hessians import EPS, flat_gradient, operator, start_vector
-from gradflow.curvature.spectra import eigenpairs, extreme_eigenvalues, spectral_radius
+from gradflow.curvature.spectra import eigenpairs, lowest_pair, spectral_radius
 from gradflow.precision import as_params, in_double
 from gradflow.problem import AbstractProblem
 from gradflow.types import Params
@@ -19,10 +20,14 @@ from gradflow.types import Params
 MAX_KRYLOV = 1000
 """Largest number of Hessian-vector products in one matrix-free Newton step."""
 
+LARGEST = 1e150
 TINY = float(np.finfo(float).tiny)
 
 KRYLOV_RESOLUTION = 1e-6
 """Curvature relative to the radius that a matrix-free Newton step is trusted to have resolved."""
+
+LANCZOS_RESOLUTION = 1e-9
+"""Size of an eigenvalue, relative to the radius, that Lanczos tells from zero."""
 
 CHANGE = 100.0
 """Change of eigenvalues, in spectral radii per length scale of the parameters, where it is not measured."""
@@ -56,13 +61,14 @@ class QuadraticModel:
 
     @property
     def is_finite(self) -> bool:
-        """True when gradient and Hessian are finite."""
-        return bool(np.isfinite(self.gradient).all() and (self.values is None or np.isfinite(self.values).all()))
+        """True when gradient and Hessian are finite, and their squares too."""
+        is_gradient = bool((np.abs(self.gradient) < LARGEST).all())
+        return is_gradient and (self.values is None or bool((np.abs(self.values) < LARGEST).all()))
 
     @property
     def grad_norm(self) -> float:
         """Euclidean norm of the gradient."""
-        return float(np.linalg.norm(self.gradient))
+        return float(scipy.linalg.norm(self.gradient, check_finite=False))
 
     @functools.cached_property
     def noise(self) -> float:
@@ -242,7 +248,7 @@ class Ends:
     """The ends of the spectrum at the limit of a flow, as well as they can be known from a state near it.
 
     `resolution` is the size below which an eigenvalue cannot be told from zero, `offset` the distance from the stable
-    manifold of the lowest eigenvalue's direction v, ``|<v, grad>| / |lowest|`` (NaN when matrix-free).
+    manifold of the lowest eigenvalue's direction v, ``|<v, grad>| / |lowest|`` (NaN when that is not finite).
     """
 
     lowest: float
@@ -260,10 +266,7 @@ def look_ahead(problem: AbstractProblem, params: Params, model: QuadraticModel, 
     eigenvalues are taken to change by less than 100 radii per `size` where their change is not measured.
     """
     if model.values is None:
-        ends = extreme_eigenvalues(problem, params)
-        lowest, highest = float(ends.lowest[0]), float(ends.highest[0])
-        radius = max(abs(lowest), abs(highest))
-        return Ends(lowest, highest, max(CHANGE * radius / size * model.distance, 1e-9 * radius), float("nan"))
+        return _look_ahead_matrix_free(problem, params, model, size)
     lowest, highest, change = float(model.values[0]), float(model.values[-1]), CHANGE * model.radius / size
     offset = abs(float(model.components[0])) / max(abs(lowest), TINY) if model.is_finite else float("nan")
     resolution, step = model.resolution(change), float(np.linalg.norm(model.newton))
@@ -275,3 +278,18 @@ def look_ahead(problem: AbstractProblem, params: Params, model: QuadraticModel, 
                 change = 10 * float(np.abs(ahead.values - model.values).max()) / step
             lowest, resolution = float(ahead.values[0]), ahead.resolution(change)
     return Ends(lowest, highest, resolution, offset)
+
+
+def _look_ahead_matrix_free(problem: AbstractProblem, params: Params, model: QuadraticModel, size: float) -> Ends:
+    lowest, direction = lowest_pair(model.product, len(model.gradient), model.radius)
+    offset = abs(float(direction @ model.gradient)) / max(abs(lowest), TINY)
+    floor = LANCZOS_RESOLUTION * model.radius
+    resolution = max(CHANGE * model.radius / size * model.distance, floor)
+    step = float(np.linalg.norm(model.newton))
+    if -min(resolution, 0.25 * model.radius) <= lowest < -floor and step <= 1e-2 * size:
+        flat, unravel = ravel_pytree(as_params(params, name="params"))
+        ahead = quadratic_model(problem, unravel(flat + model.newton))
+        if ahead.is_finite:
+            lowest = lowest_pair(ahead.product, len(model.gradient), model.radius)[0]
+            resolution = max(CHANGE * model.radius / size * ahead.distance, floor)
+    return Ends(lowest, model.radius, resolution, offset)

@@ -113,6 +113,15 @@ def spectral_radius(product: Callable[[np.ndarray], np.ndarray], start: np.ndarr
     return abs(value) + float(np.linalg.norm(image - value * vectors[:, 0]))
 
 
+def lowest_pair(product: Callable[[np.ndarray], np.ndarray], size: int, radius: float) -> tuple[float, np.ndarray]:
+    """The lowest eigenvalue and its direction from products only; NaN when Lanczos does not converge."""
+    vectors = _lanczos(product, start_vector(size), -radius, 1, TOLERANCES)
+    if vectors is None:
+        return float("nan"), np.full(size, np.nan)
+    direction = vectors[:, 0]
+    return float(direction @ product(direction)), direction
+
+
 def _end(
     product: Callable[[np.ndarray], np.ndarray], start: np.ndarray, num: int, radius: float, sign: int
 ) -> tuple[np.ndarray, np.ndarray]:

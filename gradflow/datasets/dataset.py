@@ -202,9 +202,8 @@ def one_hot(labels: Sequence[Any] | np.ndarray) -> tuple[np.ndarray, tuple[str, 
     array = array.astype(str) if array.dtype.kind in "OUS" else checks.finite_array("labels", array)
     is_whole = array.dtype.kind == "U" or bool(np.all(array == np.round(array)))
     first = "" if is_whole else array[array != np.round(array)][0]
-    checks.require(
-        is_whole, "labels", "be text or whole numbers for a classification", first, "Take task='regression'."
-    )
+    remedy = "Take task='regression' (--task regression)."
+    checks.require(is_whole, "labels", "be text or whole numbers for a classification", first, remedy)
     classes, index = np.unique(array, return_inverse=True)
     checks.require(len(classes) >= 2, "labels", "have at least two classes", f"{len(classes)}")
     names = tuple(str(name) if array.dtype.kind == "U" else f"{int(name)}" for name in classes)

@@ -2,7 +2,8 @@
 
 Both are read with **samples in rows** unless told otherwise, the convention of spreadsheets, NumPy and scikit-learn,
 and transposed. A file that cannot be opened or is no archive is an ``OSError``; data that cannot be used is an
-:class:`~gradflow.checks.InputError` that says where in the file, counting rows and columns from 0.
+:class:`~gradflow.checks.InputError` that says where in the file: by line, counted from 1, in a ``.csv``, and by row and
+column, counted from 0, in a ``.npz``.
 """
 
 import errno
@@ -48,8 +49,8 @@ def from_file(
 
     Raises:
         OSError: the file is missing, a folder, unreadable, or no archive.
-        InputError: another ending, text (naming the column), NaN or infinity (naming row and column), no samples, X
-            and Y that do not fit (with both shapes), or target columns that do not exist.
+        InputError: another ending, text (naming line and column), NaN or infinity (naming line or row, and column), no
+            samples, X and Y that do not fit (with both shapes), or target columns that do not exist.
 
     Warns:
         DataWarning: single precision, which is promoted; every one of :attr:`Dataset.notes`.

@@ -4,10 +4,11 @@ A table is read line by line: its text is never in memory as a whole, and the fi
 """
 
 import csv
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -18,6 +19,22 @@ Targets: TypeAlias = int | str | Sequence[int] | Sequence[str]
 
 MISSING = ("", "na", "n/a", "nan", "null", "none")
 """Entries that mean "no number here", in any case; they are refused like NaN."""
+
+FIRST_IS_DATA = (
+    " That line has a number in it, so it was not read as names of columns; from Python, header=True does so."
+)
+"""What is added when text stands in a first line that was taken for data without being asked."""
+
+_Line: TypeAlias = tuple[int, list[str]]
+"""The number of a line of the file, counted from 1, and its entries."""
+
+
+class _Rows(NamedTuple):
+    """The samples: numbers (features, then the targets of a regression), first targets as text, where they stand."""
+
+    values: np.ndarray
+    labels: list[str]
+    lines: list[int]
 
 
 @dataclass(frozen=True)
@@ -47,31 +64,40 @@ def from_csv(
     checks.require(len(delimiter) == 1, "delimiter", "be a single character", repr(delimiter))
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
-            lines = (line for line in csv.reader(stream, delimiter=delimiter) if "".join(line).strip() or len(line) > 1)
-            table, values, labels = _read_table(file.name, lines, header, task, targets)
+            lines = _numbered(csv.reader(stream, delimiter=delimiter))
+            table, rows = _read_table(file.name, lines, header, task, targets)
     except (UnicodeDecodeError, csv.Error) as error:
         raise checks.InputError(f"`{file.name}` must be a table in UTF-8 text, but got: {error}.") from None
-    X = values[:, : len(table.features)]
-    _check_finite(table, table.features, X)
+    X = rows.values[:, : len(table.features)]
+    _check_finite(table, table.features, X, rows.lines)
     _warn_about_index(table, X)
     fields["feature_names"] = fields["target_names"] = table.names_of(table.features)
     if task == "autoencoder":
         return Dataset(X.T, X.T, **fields)
     if task == "classification":
-        Y, fields["target_names"] = one_hot(_labels(table, labels))
+        Y, fields["target_names"] = one_hot(_labels(table, rows))
         return Dataset(X.T, Y, **fields)
-    Y = values[:, len(table.features) :]
-    _check_finite(table, table.targets, Y)
+    Y = rows.values[:, len(table.features) :]
+    _check_finite(table, table.targets, Y, rows.lines)
     fields["target_names"] = table.names_of(table.targets)
     return Dataset(X.T, Y.T, **fields)
 
 
+def _numbered(reader: Any) -> Iterator[_Line]:
+    """The lines that are not empty, each with the number that an editor shows for it."""
+    number = 1
+    for entries in reader:
+        if "".join(entries).strip() or len(entries) > 1:
+            yield number, entries
+        number = reader.line_num + 1  # an entry in quotes may go over several lines
+
+
 def _read_table(
-    file_name: str, lines: Iterator[list[str]], header: bool | None, task: str, targets: Targets | None
-) -> tuple[_Table, np.ndarray, list[str]]:
-    """The layout, the numbers (features, then the targets of a regression), and the first target of each as text."""
-    first = next(lines, None)
-    if first is None:
+    file_name: str, lines: Iterator[_Line], header: bool | None, task: str, targets: Targets | None
+) -> tuple[_Table, _Rows]:
+    """The layout and what stands below it."""
+    number, first = next(lines, (0, []))
+    if number == 0:
         raise checks.InputError(f"`{file_name}` must have at least one line, but got none.")
     first = [entry.strip() for entry in first]
     has_header = header if header is not None else not any(_is_number(entry) for entry in first)
@@ -79,15 +105,14 @@ def _read_table(
     table = _Table(file_name, names, _target_columns(file_name, names, task, targets))
     numeric = (*table.features, *table.targets) if task == "regression" else table.features
 
-    rows, labels = [], []
-    if not has_header:
-        rows.append(_numbers(table, numeric, 0, first))
-        labels.append(first[table.targets[0]] if table.targets else "")
-    for line in lines:
-        rows.append(_numbers(table, numeric, len(rows), line))
-        labels.append(line[table.targets[0]].strip() if table.targets else "")
-    checks.require(len(rows) > 0, file_name, "have at least one sample", "a header only")
-    return table, np.stack(rows), labels
+    values, labels, numbers = [], [], []
+    guessed = FIRST_IS_DATA if header is None and not has_header else ""
+    for place, entries in lines if has_header else itertools.chain([(number, first)], lines):
+        values.append(_numbers(table, numeric, place, entries, guessed if place == number else ""))
+        labels.append(entries[table.targets[0]].strip() if table.targets else "")
+        numbers.append(place)
+    checks.require(len(values) > 0, file_name, "have at least one sample", "a header only")
+    return table, _Rows(np.stack(values), labels, numbers)
 
 
 def _target_columns(file_name: str, names: Sequence[str], task: str, targets: Targets | None) -> tuple[int, ...]:
@@ -122,21 +147,21 @@ def _target_columns(file_name: str, names: Sequence[str], task: str, targets: Ta
     return tuple(chosen)
 
 
-def _numbers(table: _Table, columns: Sequence[int], row: int, line: Sequence[str]) -> np.ndarray:
+def _numbers(table: _Table, columns: Sequence[int], line: int, entries: Sequence[str], remark: str) -> np.ndarray:
     checks.require(
-        len(line) == len(table.names),
-        f"row {row} of {table.file_name}",
+        len(entries) == len(table.names),
+        f"line {line} of {table.file_name}",
         f"have {len(table.names)} entries like the first line",
-        len(line),
+        len(entries),
     )
     try:
-        return np.array([_number(line[column]) for column in columns])
+        return np.array([_number(entries[column]) for column in columns])
     except ValueError:
-        bad = next(column for column in columns if not _is_number(line[column]) and not _is_missing(line[column]))
+        bad = next(column for column in columns if not _is_number(entries[column]) and not _is_missing(entries[column]))
     raise checks.InputError(
-        f"`{table.place(bad)}` must hold numbers, but got {line[bad].strip()!r} at row {row}. Encode or drop that "
-        "column; a column of class labels can be the target with task='classification'."
-        + (" If the first line names the columns, pass header=True." if row == 0 else "")
+        f"`{table.place(bad)}` must hold numbers, but got {entries[bad].strip()!r} in line {line}. Encode or drop that "
+        "column; a column of class labels can be the target with task='classification' (--task classification)."
+        + remark
     )
 
 
@@ -157,19 +182,19 @@ def _is_number(entry: str) -> bool:
         return False
 
 
-def _check_finite(table: _Table, columns: Sequence[int], values: np.ndarray) -> None:
+def _check_finite(table: _Table, columns: Sequence[int], values: np.ndarray, lines: Sequence[int]) -> None:
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         row, place = (int(index) for index in bad[0])
-        raise checks.InputError(
-            f"`{table.place(columns[place])}` must be finite, but got {values[row, place]} at row {row} "
-            f"(of {len(bad)} such entries). Remove or impute them."
-        )
+        count = "Remove or impute it." if len(bad) == 1 else f"Remove or impute all {len(bad)} entries of that kind."
+        got = f"{values[row, place]} in line {lines[row]}"
+        raise checks.InputError(f"`{table.place(columns[place])}` must be finite, but got {got}. {count}")
 
 
-def _labels(table: _Table, labels: list[str]) -> list[float] | list[str]:
-    gap = next((row for row, label in enumerate(labels) if _is_missing(label)), None)
-    checks.require(gap is None, table.place(table.targets[0]), "have a label in each row", f"none at row {gap}")
+def _labels(table: _Table, rows: _Rows) -> list[float] | list[str]:
+    labels = rows.labels
+    gap = next((line for line, label in zip(rows.lines, labels, strict=True) if _is_missing(label)), None)
+    checks.require(gap is None, table.place(table.targets[0]), "have a label in each line", f"none in line {gap}")
     return [float(label) for label in labels] if all(map(_is_number, labels)) else labels
 
 

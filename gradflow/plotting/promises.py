@@ -68,7 +68,8 @@ def drift(ax: Axes, record: xr.Dataset) -> Drawn:
     if _is_common(tolerances):
         references.append(_forbid_above(ax, float(tolerances[0])))
     if not np.isfinite(values).any():
-        references.append(note(ax, "all drifts are exactly zero", height=0.25))
+        words = "all drifts are exactly zero" if len(times) > 1 else "not one step was taken"
+        references.append(note(ax, words, height=0.25))
     keys = curves
     if len(curves) > MAX_IN_LEGEND:
         references += margin_labels(ax, values[-1], names, [curve.get_color() for curve in curves])
@@ -196,7 +197,7 @@ def _fitted(ax: Axes, times: np.ndarray, excess: np.ndarray, rate: Any) -> list[
     law = f"$e^{{-{value}\\,t}}$" if rate.law == "exponential" else f"$t^{{-{value}}}$"
     return ax.plot(
         times[inside], np.exp(offset + logarithm), color="black", linewidth=1.0, linestyle=(0, (1, 1)), zorder=4,
-        label=f"fit {law}",
+        label=f"in the end {law}",
     )  # fmt: skip
 
 
@@ -225,7 +226,7 @@ def _drift_styles(names: list[str]) -> list[dict[str, Any]]:
 def _tolerance_lines(ax: Axes, tolerances: np.ndarray, curves: list[Line2D]) -> tuple[Artist, list[Artist]]:
     """The legend's key and what was drawn: one line, a line per curve, or for many different ones their range."""
     if _is_common(tolerances):
-        line = ax.axhline(float(tolerances[0]), label="tolerance", **_LIMIT)
+        line = ax.axhline(float(tolerances[0]), label="allowed by the tolerance", **_LIMIT)
         return line, [line]
     if len(curves) > MAX_IN_LEGEND:
         band = ax.axhspan(

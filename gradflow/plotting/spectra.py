@@ -15,9 +15,9 @@ GAP = 1e-3
 """Smallest eigenvalue shown apart from zero, as a part of the smallest that does not count as zero."""
 
 _SIGNS = (
-    ("index", "v", OKABE_ITO["vermillion"], "full"),
-    ("nullity", "o", OKABE_ITO["black"], "none"),
-    ("positive", "^", OKABE_ITO["blue"], "full"),
+    ("v", OKABE_ITO["vermillion"], "full"),
+    ("o", OKABE_ITO["black"], "none"),
+    ("^", OKABE_ITO["blue"], "full"),
 )
 
 
@@ -25,7 +25,8 @@ def hessian_spectrum(ax: Axes, point: Any) -> Drawn:
     """Signed eigenvalues in ascending order, the band that counts as zero, and the counts of each sign in the legend.
 
     A spectrum of which only the two ends were computed is drawn with a gap between them; its counts are then lower
-    bounds and marked so. Where nothing was judged (the point is not critical) the signs are those of the numbers.
+    bounds and marked so. Where nothing was judged (the point is not critical) signs are told from rounding only, and
+    the counts are not called index and nullity.
 
     Args:
         ax: axes to draw on.
@@ -47,7 +48,10 @@ def hessian_spectrum(ax: Axes, point: Any) -> Drawn:
         ax.set_xticks([])
         ax.set_yticks([])
         return Drawn([], [note(ax, "the Hessian is not finite here")])
-    tolerance = float(point.zero_tolerance) if np.isfinite(point.zero_tolerance) else 0.0
+    is_judged = bool(np.isfinite(point.zero_tolerance))
+    rounding = 32 * len(values) * float(np.finfo(float).eps * np.abs(values).max())
+    tolerance = float(point.zero_tolerance) if is_judged else rounding
+    names = ("index", "nullity", "positive") if is_judged else ("negative", "zero to rounding", "positive")
     ranks = np.arange(1, len(values) + 1)
     gap = 0 if is_dense else max(2, len(values) // 3)
     ranks[(len(values) + 1) // 2 :] += gap
@@ -59,7 +63,7 @@ def hessian_spectrum(ax: Axes, point: Any) -> Drawn:
             ranks[mask], values[mask], marker, color=color, fillstyle=fill, markersize=size, markeredgewidth=0.6,
             label=f"{name} {relation}{int(mask.sum())}", zorder=3,
         )[0]
-        for (name, marker, color, fill), mask in zip(_SIGNS, masks, strict=True)
+        for name, (marker, color, fill), mask in zip(names, _SIGNS, masks, strict=True)
     ]  # fmt: skip
     references = _zero_band(ax, values, tolerance)
     if gap:

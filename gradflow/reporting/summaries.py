@@ -243,7 +243,8 @@ def _hessian(point: CriticalPoint) -> str:
 
 def _rate(study: Study) -> Lines:
     rate = study.rate
-    window = f"fitted for t from {number(rate.window[0], 4)} to {number(rate.window[1], 4)}, {rate.num_points} points"
+    points = f"{rate.num_points} points with t from {number(rate.window[0], 4)} to {number(rate.window[1], 4)}"
+    window = f"what the decay settles to, from {points}"
     observed = rate.reason
     if rate.law == "exponential":
         value = f"rate = {number(rate.rate, 5)} +- {number(rate.standard_error, 2)}"

@@ -7,12 +7,13 @@ nobody's business here.
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from gradflow import checks
 from gradflow.settings.expressions import Expression
-from gradflow.settings.runs import checked_folder
+from gradflow.settings.runs import SWITCH, UNSAID, checked_folder
 
 LANDSCAPES = ("double_well", "escaping_valley", "himmelblau", "mueller_brown", "two_layer_scalar")
 ALIASES = {"h": "escaping_valley"}
@@ -28,17 +29,17 @@ class PortraitSettings:
     says where each trajectory went.
     """
 
-    name: tyro.conf.Positional[str] = ""
+    name: Annotated[tyro.conf.Positional[str], UNSAID] = ""
     """A landscape: double_well, escaping_valley, himmelblau, mueller_brown or two_layer_scalar."""
 
-    expression: str = ""
+    expression: Annotated[str, UNSAID] = ""
     """Instead of a name your own loss in x and y, with + - * / **, pi, e, exp, log, sin, tanh, sqrt, abs, ...
     Critical points are then only those that trajectories reach."""
 
-    window: tuple[float, ...] = ()
+    window: Annotated[tuple[float, ...], UNSAID] = ()
     """x_min x_max y_min y_max. If left out: what suits the landscape, -2 2 -2 2 for an expression."""
 
-    starts: str = ""
+    starts: Annotated[str, UNSAID] = ""
     """Where trajectories start: "x,y;x,y;...". If left out: eight points spread over the window."""
 
     t1: float = math.inf
@@ -47,7 +48,7 @@ class PortraitSettings:
     rtol: float = 1e-8
     """Local error per step."""
 
-    max_norm: float | None = None
+    max_norm: Annotated[float | None, UNSAID] = None
     """Distance from the origin beyond which a trajectory counts as escaped. If left out: ten times the window's."""
 
     max_steps: int = 20_000
@@ -56,7 +57,7 @@ class PortraitSettings:
     out: Path = Path("gradflow-portrait")
     """Folder for the figures NAME.pdf and NAME.png; made if it is missing."""
 
-    overwrite: bool = False
+    overwrite: Annotated[bool, SWITCH] = False
     """Replace figures that are already in the folder; without it they are never touched."""
 
     def __post_init__(self) -> None:

@@ -10,7 +10,9 @@ import math
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from gradflow import checks
 
@@ -23,6 +25,12 @@ Solver = Literal["auto", "bosh3", "tsit5", "dopri5", "dopri8", "kvaerno3", "kvae
 InputLaw = Literal["gaussian", "whitened"]
 FlowName = Literal["original", "reduced"]
 Normalization = Literal["sum", "mean"]
+
+UNSAID: Any = tyro.conf.arg(help_behavior_hint="")
+"""Marks a setting whose help text says itself what holds if it is left out."""
+
+SWITCH: Any = tyro.conf.arg(help_behavior_hint=lambda value: f"(default: {'yes' if value == 'True' else 'no'})")
+"""Marks a setting that is on or off."""
 
 SHIPPED = ("digits", "iris", "wine", "diabetes", "breast_cancer")
 TEACHER = "teacher_student"
@@ -37,19 +45,20 @@ class DataSettings:
     """digits, iris, wine, diabetes or breast_cancer: real data that is always there.
     Or teacher_student: synthetic. Or your own FILE.csv or FILE.npz (arrays X, Y), one sample per row."""
 
-    task: Task | None = None
+    task: Annotated[Task | None, UNSAID] = None
     """What the targets are: numbers as given, one-hot classes, or the inputs themselves.
     If left out: what suits the data set, and regression for a file."""
 
-    targets: tuple[str, ...] = ()
+    targets: Annotated[tuple[str, ...], UNSAID] = ()
     """Target columns of a .csv file, by name or by number from 0 (-1 is the last).
     If left out: the last column."""
 
     delimiter: str = ","
     """What separates the entries of a .csv file."""
 
-    preprocess: tuple[Step, ...] = ()
+    preprocess: Annotated[tuple[Step, ...], UNSAID] = ()
     """Steps applied in this order, to the inputs unless the name says otherwise, e.g. center whiten.
+    If left out: none.
     A linear network has no biases, so it cannot fit a mean. After whiten both flows are the same."""
 
     def __post_init__(self) -> None:
@@ -58,7 +67,9 @@ class DataSettings:
             checks.require(ending in FILE_ENDINGS, "data", "end in .csv or .npz if it is a file", repr(self.data))
         else:
             name = _spelled(self, "data")
-            checks.choice("data", name, (*SHIPPED, TEACHER))
+            names = (*SHIPPED, TEACHER)
+            remedy = f"{checks.nearest(name, names)} Or your own FILE.csv or FILE.npz."
+            checks.require(name in names, "data", "be a known name", repr(self.data), remedy)
         if self.task is not None:
             checks.choice("task", self.task, typing.get_args(Task))
         _no_text(self, "targets", "preprocess")
@@ -173,20 +184,20 @@ class SolverSettings:
 
     rtol: float = 1e-8
     """Local error per step relative to the weights, 1e-14 to 1.
-    Conserved quantities drift by 1 to 100 times that."""
+    A relative drift of a conserved quantity of up to 100 times that counts as consistent with it."""
 
-    atol: float | None = None
+    atol: Annotated[float | None, UNSAID] = None
     """Local error per step that is always allowed. If left out: a hundredth of rtol."""
 
     solver: Solver = "auto"
     """auto: tsit5, then kvaerno5 if the flow turns out to be stiff and has at most 500 weights.
     The kvaerno solvers are implicit."""
 
-    grad_tol: float | None = None
+    grad_tol: Annotated[float | None, UNSAID] = None
     """Gradient norm below which the flow counts as ended.
     If left out: when the remaining distance to the limit is below the tolerance."""
 
-    max_norm: float | None = None
+    max_norm: Annotated[float | None, UNSAID] = None
     """Norm of the weights beyond which the run counts as escaped.
     If left out: 10 000 times the larger of 1 and the norm of the start."""
 
@@ -219,11 +230,11 @@ class OutputSettings:
     out: Path = Path("gradflow-run")
     """Folder for the results; made if it is missing, and checked before anything is computed."""
 
-    overwrite: bool = False
+    overwrite: Annotated[bool, SWITCH] = False
     """Replace results that are already in the folder; without it they are never touched."""
 
-    figures: bool = True
-    """Draw overview.pdf and overview.png; --no-figures leaves them out."""
+    figures: Annotated[bool, SWITCH] = True
+    """Draw overview.pdf and overview.png."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", checked_folder(self.out))
@@ -256,6 +267,10 @@ class RunSettings:
             checks.require(self.data.task is None, "task", f"be left out for {TEACHER}", repr(self.data.task))
 
 
+DEMO_FOLDER = Path("gradflow-demo")
+"""Where the demo puts its results, and replaces those of an earlier demo."""
+
+
 @dataclass(frozen=True)
 class DemoSettings:
     """The main job on real data: a deep linear network learns to tell handwritten digits.
@@ -264,11 +279,11 @@ class DemoSettings:
     certified, integrated to its end and watched, its endpoint named; a table, figures and a results file tell the rest.
     """
 
-    out: Path = Path("gradflow-demo")
+    out: Path = DEMO_FOLDER
     """Folder for the results; made if it is missing, and checked before anything is computed."""
 
-    overwrite: bool = False
-    """Replace results that are already in the folder; without it they are never touched."""
+    overwrite: Annotated[bool, SWITCH] = False
+    """Replace results that are already in the folder; those in gradflow-demo always are."""
 
     rtol: float = 1e-6
     """Local error per step relative to the weights; smaller is more exact and slower."""
@@ -276,8 +291,8 @@ class DemoSettings:
     seed: int = 0
     """Seed of the random start; another one gives another run with the same end."""
 
-    figures: bool = True
-    """Draw overview.pdf and overview.png; --no-figures leaves them out."""
+    figures: Annotated[bool, SWITCH] = True
+    """Draw overview.pdf and overview.png."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", checked_folder(self.out))
@@ -287,13 +302,14 @@ class DemoSettings:
     @property
     def run(self) -> RunSettings:
         """The run that the demo is."""
+        is_own = self.out == checked_folder(DEMO_FOLDER)
         return RunSettings(
             data=DataSettings(data="digits", preprocess=("whiten",)),
             network=NetworkSettings(hidden=(32, 16)),
             init=InitSettings(init="gaussian", scale=0.1, seed=self.seed),
             flow=FlowSettings(normalization="mean"),
             solver=SolverSettings(rtol=self.rtol),
-            output=OutputSettings(out=self.out, overwrite=self.overwrite, figures=self.figures),
+            output=OutputSettings(out=self.out, overwrite=self.overwrite or is_own, figures=self.figures),
         )
 
 

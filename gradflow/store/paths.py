@@ -113,5 +113,5 @@ def _sibling(target: Path) -> Path:
 
 
 def _already_there(text: str) -> str:
-    wish = "Choose another name, or ask to overwrite it (overwrite=True, --overwrite)."
+    wish = "Choose another name, or pass overwrite=True to replace it."
     return f"`path` must not exist yet, but got {text}, which does. {wish}"
