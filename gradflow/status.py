@@ -33,7 +33,8 @@ class Status(enum.Enum):
 
 
 _REMEDIES = {
-    Status.STATIONARY: "The flow ended: the remaining distance to the limit is below the tolerance.",
+    Status.STATIONARY: "The flow ended: its limit is nearer than the tolerance, or the gradient below the grad_tol "
+    "asked for, or a saddle was not left.",
     Status.HORIZON: "The horizon was reached before the flow ended; forwards, raise t1 or pass t1=inf (up to 1e150).",
     Status.ESCAPED: "The norm passed max_norm; the trajectory may be unbounded. Raise max_norm to follow it further.",
     Status.NONFINITE: "The vector field is not finite at the last state; check the loss there.",

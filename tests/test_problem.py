@@ -208,3 +208,18 @@ def test_results_are_double_precision_numpy_while_jax_is_single():
         assert isinstance(value, np.ndarray | np.float64)
         assert value.dtype == np.float64
     assert not jax.config.jax_enable_x64
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_the_minimiser_norm_is_that_of_a_balanced_factorisation(depth):
+    rng = np.random.default_rng(depth)
+    X, Y = rng.normal(size=(3, 20)), rng.normal(size=(2, 20))
+    problem = gf.Regression(gf.networks.Linear((3,) * depth + (2,)), X, Y)
+    left, values, right = np.linalg.svd(Y @ np.linalg.pinv(X))
+    root = np.diag(np.append(values, 0.0) ** (1 / depth))
+    factors = [root] * depth
+    factors[0], factors[-1] = factors[0] @ right, np.pad(left, ((0, 0), (0, 1))) @ factors[-1] if depth > 1 else None
+    if depth == 1:
+        factors = [Y @ np.linalg.pinv(X)]
+    assert np.allclose([np.linalg.norm(part) for part in problem.gradient(tuple(factors))], 0.0, atol=1e-10)
+    assert problem.minimiser_norm == pytest.approx(np.sqrt(sum(np.sum(factor**2) for factor in factors)), rel=1e-12)

@@ -4,8 +4,9 @@ For a p-homogeneous activation ``sigma / sigma' = x / p``, so the potential is `
 half-line the quotient is 0/0 and the potential is that by convention. It is the convention that makes
 ``p ||W_2[:, l]||^2 - ||W_1[l, :]||^2`` conserved for any data.
 
-Source: paper 003, section 5, Remark 4; the general p is math of this project, proved in
-:mod:`gradflow.invariants`.
+Source: paper 003, section 5, Remark 4 for p = 1. For general p, with ``a`` the preactivations of unit l and ``g`` the
+gradient of the loss by its output weight times sigma: ``<W_1[l], dW_1[l]/dt> = -sum g sigma'(a) a = -p sum g sigma(a)
+= p <W_2[:, l], dW_2[:, l]/dt>``, by Euler's ``a sigma'(a) = p sigma(a)``.
 """
 
 import equinox as eqx

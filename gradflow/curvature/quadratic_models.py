@@ -167,7 +167,7 @@ class QuadraticModel:
         do not count: they are themselves unresolved.
         """
         if self.values is None:
-            return max(change * self.distance, 1e-9 * self.radius)
+            return max(change * self.distance, LANCZOS_RESOLUTION * self.radius)
         order = np.argsort(-np.abs(self.values))
         sizes = np.abs(self.values[order])
         errors = (np.abs(self.components) + self.noise_components)[order]
@@ -283,13 +283,12 @@ def look_ahead(problem: AbstractProblem, params: Params, model: QuadraticModel, 
 def _look_ahead_matrix_free(problem: AbstractProblem, params: Params, model: QuadraticModel, size: float) -> Ends:
     lowest, direction = lowest_pair(model.product, len(model.gradient), model.radius)
     offset = abs(float(direction @ model.gradient)) / max(abs(lowest), TINY)
-    floor = LANCZOS_RESOLUTION * model.radius
-    resolution = max(CHANGE * model.radius / size * model.distance, floor)
-    step = float(np.linalg.norm(model.newton))
-    if -min(resolution, 0.25 * model.radius) <= lowest < -floor and step <= 1e-2 * size:
+    change = CHANGE * model.radius / size
+    resolution, step = model.resolution(change), float(np.linalg.norm(model.newton))
+    if -min(resolution, 0.25 * model.radius) <= lowest < -LANCZOS_RESOLUTION * model.radius and step <= 1e-2 * size:
         flat, unravel = ravel_pytree(as_params(params, name="params"))
         ahead = quadratic_model(problem, unravel(flat + model.newton))
         if ahead.is_finite:
             lowest = lowest_pair(ahead.product, len(model.gradient), model.radius)[0]
-            resolution = max(CHANGE * model.radius / size * ahead.distance, floor)
+            resolution = ahead.resolution(change)
     return Ends(lowest, model.radius, resolution, offset)
