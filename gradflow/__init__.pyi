@@ -16,6 +16,7 @@ from . import reporting as reporting
 from . import solvers as solvers
 from . import statistics as statistics
 from . import store as store
+from . import verification as verification
 from .__about__ import __version__ as __version__
 from .certificates import Certificate as Certificate
 from .certificates import certificates_of as certificates_of

@@ -260,7 +260,7 @@ def test_a_recognised_form_that_does_not_fit_gives_undetermined(monkeypatch):
     case = CASES["G10"]
     weights = arrays(case["inputs"]["points"]["a_global"])
     problem = regression(case["inputs"]["X"], case["inputs"]["Y"], weights)
-    monkeypatch.setattr("gradflow.critical_sets.deep_linear.CAPTURE_TOLERANCE", -1.0)
+    monkeypatch.setattr("gradflow.critical_sets.deep_linear.recognition.CAPTURE_TOLERANCE", -1.0)
     point = classify(problem, weights)
     assert point.kind == "undetermined" and "Captured strengths" in point.reason
 

@@ -1,0 +1,5 @@
+"""Statements of paper_002_shallow, each with its check."""
+
+from gradflow.verification.statement import Statement
+
+STATEMENTS: tuple[Statement, ...] = ()
