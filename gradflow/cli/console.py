@@ -49,6 +49,14 @@ def stage(title: str, included: str = "") -> Iterator[Callable[[str], None]]:
     say(" ".join([*outcome, seconds]), INDENT)
 
 
+def progress(text: str) -> None:
+    """Shows what is being worked on in one line of a terminal, replaced by the next; nothing elsewhere."""
+    if sys.stderr.isatty():
+        width = max(40, shutil.get_terminal_size().columns) - 1
+        with surviving(sys.stderr):
+            print("\r" + textwrap.shorten(text, width).ljust(width) + "\r", end="", file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
 def notes() -> Iterator[None]:
     """Shows the library's warnings as notes, each once, whatever filters are set; other warnings go their usual way."""

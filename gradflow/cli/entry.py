@@ -66,6 +66,10 @@ def _run(command: str, settings: Any) -> ExitCode:
         from gradflow.cli import portraits
 
         return portraits.portrait(settings)
+    if command == "verify":
+        from gradflow.cli import verifying
+
+        return verifying.verify(settings)
     from gradflow.cli import running
 
     return running.demo(settings) if command == "demo" else running.run_command(settings)

@@ -29,6 +29,13 @@ examples:
   gradflow portrait two_layer_scalar --starts "0.5,0.1;-1,-0.5" --window -2 2 -2 2
   gradflow portrait --expression "(x**2 + y - 1)**2 + 0.1*y**2"
 """,
+    "verify": """\
+examples:
+  gradflow verify                          every statement, in a minute or two
+  gradflow verify --only 002/theorem-1 --thorough --explain
+  gradflow verify --thorough --format markdown --out docs/statements.md
+  gradflow verify --format json > verdicts.json
+""",
 }
 
 _FRAME = """\
@@ -50,6 +57,7 @@ examples:
   gradflow demo
   gradflow run --data FILE.csv --targets price --preprocess standardize --hidden 16 --out results
   gradflow portrait double_well
+  gradflow verify
 
 exit codes:
 {exit_codes}

@@ -20,7 +20,7 @@ import tyro
 
 from gradflow import checks
 from gradflow.cli import help_texts
-from gradflow.settings import DemoSettings, PortraitSettings, RunSettings, read_config
+from gradflow.settings import DemoSettings, PortraitSettings, RunSettings, VerifySettings, read_config
 from gradflow.settings.files import choices_of
 from gradflow.settings.runs import UNSAID
 
@@ -41,7 +41,12 @@ RunCommand.__doc__ = RunSettings.__doc__
 MINUS_FIRST = ("--expression", "--starts")
 """Options with values that may begin with a minus sign and are no number."""
 
-COMMANDS: dict[str, type] = {"demo": DemoSettings, "run": RunCommand, "portrait": PortraitSettings}
+COMMANDS: dict[str, type] = {
+    "demo": DemoSettings,
+    "run": RunCommand,
+    "portrait": PortraitSettings,
+    "verify": VerifySettings,
+}
 
 
 def command_of(word: str) -> str:

@@ -9,5 +9,24 @@ does not hold, and never fails on one that went wrong.
 from gradflow.reporting.printing import MAX_WIDTH, print_summary, print_table, show
 from gradflow.reporting.summaries import summary
 from gradflow.reporting.tables import markdown, row_of, table_of
+from gradflow.reporting.verdicts import COLUMNS as VERDICT_COLUMNS
+from gradflow.reporting.verdicts import as_data as verdict_data
+from gradflow.reporting.verdicts import lines_of as verdict_lines
+from gradflow.reporting.verdicts import page as verdict_page
+from gradflow.reporting.verdicts import summary_line as verdict_summary
 
-__all__ = ["MAX_WIDTH", "markdown", "print_summary", "print_table", "row_of", "show", "summary", "table_of"]
+__all__ = [
+    "MAX_WIDTH",
+    "VERDICT_COLUMNS",
+    "markdown",
+    "print_summary",
+    "print_table",
+    "row_of",
+    "show",
+    "summary",
+    "table_of",
+    "verdict_data",
+    "verdict_lines",
+    "verdict_page",
+    "verdict_summary",
+]

@@ -17,6 +17,7 @@ from gradflow.settings.runs import (
     SolverSettings,
     TeacherSettings,
 )
+from gradflow.settings.verification import VerifySettings
 
 __all__ = [
     "DataSettings",
@@ -29,6 +30,7 @@ __all__ = [
     "RunSettings",
     "SolverSettings",
     "TeacherSettings",
+    "VerifySettings",
     "as_toml",
     "decisive",
     "flat",

@@ -5,8 +5,10 @@ exceed the second. A statement that is false as printed carries its counterexamp
 must fail. Knows nothing of any paper, and nothing of how a table is printed.
 """
 
+import contextlib
 import math
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -122,7 +124,8 @@ class Verdict:
 def verify(statement: Statement, *, thorough: bool = False, seed: int = 0) -> Verdict:
     """Tries one statement. The same seed gives the same instances whatever else is tried.
 
-    Exceptions of a check become part of the verdict: one broken statement does not end a table.
+    Exceptions of a check become part of the verdict: one broken statement does not end a table. Notes about hypotheses
+    are not shown, for instances break them on purpose.
     """
     seed = checks.integer("seed", seed, at_least=0)
     instances = statement.thorough if thorough else statement.quick
@@ -130,12 +133,13 @@ def verify(statement: Statement, *, thorough: bool = False, seed: int = 0) -> Ve
     begun = time.perf_counter()
     trials, failures, worst, printed, error = 0, [], None, None, ""
     try:
-        for trial in statement.check(rng, instances):
-            trials += 1
-            worst = trial if worst is None or _closeness(trial) > _closeness(worst) else worst
-            if not trial.holds:
-                failures.append(trial)
-        printed = None if statement.as_printed is None else statement.as_printed()
+        with _without_notes():
+            for trial in statement.check(rng, instances):
+                trials += 1
+                worst = trial if worst is None or _closeness(trial) > _closeness(worst) else worst
+                if not trial.holds:
+                    failures.append(trial)
+            printed = None if statement.as_printed is None else statement.as_printed()
     except Exception as exception:
         error = f"{type(exception).__name__}: {exception}"
     return Verdict(
@@ -148,6 +152,14 @@ def verify_all(statements: Iterable[Statement], *, thorough: bool = False, seed:
     """Tries the statements one by one, each as soon as it is asked for: a table can be printed while it grows."""
     for statement in statements:
         yield verify(statement, thorough=thorough, seed=seed)
+
+
+@contextlib.contextmanager
+def _without_notes() -> Iterator[None]:
+    with warnings.catch_warnings():
+        for kind in (checks.HypothesisWarning, checks.DataWarning, checks.AccuracyWarning):
+            warnings.simplefilter("ignore", kind)
+        yield
 
 
 def _closeness(trial: Trial) -> float:

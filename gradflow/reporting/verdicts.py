@@ -1,0 +1,151 @@
+"""Verdicts on statements as lines of a table, as a page of the documentation, and as plain data.
+
+Knows verdicts and nothing of how they came about. A table's lines have fixed columns, because they are printed one by
+one while the next statement is being tried.
+"""
+
+import math
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from gradflow.verification import Statement, Trial, Verdict
+
+COLUMNS = f"{'paper':<6}{'statement':<44}{'reading':<14}{'verdict':<11}{'trials':>7}  {'worst':<25}{'seconds':>8}"
+"""The heading over :func:`lines_of`."""
+
+INTRODUCTION = (
+    "Written by `{command}`, from the same objects that the command tries; do not edit. *Worst* is the comparison "
+    "that came closest to failing, observed `<=` allowed, in the units of the statement. Instances are random and "
+    "their seed fixed: no number here is a proof. A statement that is false as printed has its counterexample "
+    "beside the correction."
+)
+
+PAPERS = {
+    "000": "Zhou and Liang, gradient dominance and regularity conditions for neural networks",
+    "001": "Zhu, Soudry, Eldar and Wakin, the global optimization geometry of shallow linear neural networks",
+    "002": "Zhou and Liang, critical points of linear neural networks: analytical forms and landscape properties",
+    "003": "Chitour, Liao and Couillet, a geometric approach of gradient descent algorithms in linear neural networks",
+}
+"""Authors and titles by the papers' short names."""
+
+
+def lines_of(verdict: Verdict, explain: bool = False) -> list[str]:
+    """A verdict as lines under :data:`COLUMNS`: one for the claim as printed if that is false, one for the claim."""
+    statement, lines = verdict.statement, []
+    reading = ""
+    if verdict.printed is not None:
+        lines.append(_line(statement, "as printed", *_printed_words(verdict.printed)))
+        lines.append(f"{'':<6}  {verdict.printed.instance}")
+    if verdict.printed is not None or statement.correction:
+        reading = "as corrected"
+    worst = "" if verdict.worst is None else worst_of(verdict.worst)
+    lines.append(_line(statement, reading, word_of(verdict), str(verdict.trials), worst, f"{verdict.seconds:.1f}"))
+    if verdict.error:
+        lines.append(f"{'':<6}  {verdict.error}")
+    lines += [f"{'':<6}  failed: {trial.instance} ({worst_of(trial)})" for trial in verdict.failures]
+    return lines + (_explanation(statement) if explain else [])
+
+
+def word_of(verdict: Verdict) -> str:
+    """``holds``, ``FAILS``, or ``ERROR`` for the (corrected) claim."""
+    if verdict.error or verdict.trials == 0:
+        return "ERROR"
+    return "holds" if verdict.holds else "FAILS"
+
+
+def worst_of(trial: Trial) -> str:
+    """What was observed and what was allowed, e.g. ``3.1e-14 <= 1.0e-10``."""
+    sign = "<=" if trial.holds else ">"
+    return f"{_number(trial.observed)} {sign} {_number(trial.allowed)}"
+
+
+def summary_line(verdicts: Sequence[Verdict]) -> str:
+    """Counts in one sentence."""
+    wrong = sum(not verdict.is_as_expected for verdict in verdicts)
+    false = sum(verdict.printed_fails is True for verdict in verdicts)
+    trials, seconds = sum(verdict.trials for verdict in verdicts), sum(verdict.seconds for verdict in verdicts)
+    ending = "none fails" if not wrong else f"{wrong} NOT AS EXPECTED"
+    return (
+        f"{len(verdicts)} statements, {trials} comparisons in {seconds:.0f} s: {ending}; "
+        f"{false} shown to be false as printed, with their corrections tried instead."
+    )
+
+
+def as_data(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as plain data for JSON; NaN and infinities as text."""
+    statement = verdict.statement
+    return {
+        "name": statement.name,
+        "paper": statement.paper,
+        "number": statement.number,
+        "claim": statement.claim,
+        "correction": statement.correction,
+        "code": list(statement.code),
+        "verdict": word_of(verdict).lower(),
+        "as_expected": verdict.is_as_expected,
+        "false_as_printed": verdict.printed_fails,
+        "counterexample": None if verdict.printed is None else _trial_data(verdict.printed),
+        "instances": verdict.instances,
+        "trials": verdict.trials,
+        "num_failures": verdict.num_failures,
+        "worst": None if verdict.worst is None else _trial_data(verdict.worst),
+        "error": verdict.error,
+        "seconds": round(verdict.seconds, 3),
+    }
+
+
+def page(verdicts: Iterable[Verdict], command: str) -> str:
+    """The documentation's page: every statement with its correction, its place in the code and its worst margin."""
+    verdicts = list(verdicts)
+    blocks = [
+        "# The statements of the papers, tried",
+        INTRODUCTION.format(command=command),
+        summary_line(verdicts),
+    ]
+    for paper in dict.fromkeys(verdict.statement.paper for verdict in verdicts):
+        blocks.append(f"## Paper {paper}: {PAPERS[paper]}")
+        blocks += [_block(verdict) for verdict in verdicts if verdict.statement.paper == paper]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _block(verdict: Verdict) -> str:
+    statement = verdict.statement
+    worst = "" if verdict.worst is None else f"; worst `{worst_of(verdict.worst)}`"
+    comparisons = "1 comparison" if verdict.trials == 1 else f"{verdict.trials} comparisons"
+    lines = [f"### {statement.number}", "", statement.claim, ""]
+    if statement.correction:
+        lines.append(f"- *corrected:* {statement.correction}")
+    if verdict.printed is not None:
+        word = _printed_words(verdict.printed)[0]
+        lines.append(f"- *as printed:* {word}; {verdict.printed.instance} (`{worst_of(verdict.printed)}`)")
+    lines.append(f"- *tried:* **{word_of(verdict)}**, {comparisons}{worst}")
+    lines.append(f"- *code:* {', '.join(f'`{name}`' for name in statement.code)}")
+    return "\n".join(lines)
+
+
+def _line(statement: Statement, reading: str, word: str, trials: str, worst: str, seconds: str) -> str:
+    number = textwrap.shorten(statement.number, 43, placeholder="...")
+    return f"{statement.paper:<6}{number:<44}{reading:<14}{word:<11}{trials:>7}  {worst:<25}{seconds:>8}".rstrip()
+
+
+def _printed_words(trial: Trial) -> tuple[str, str, str, str]:
+    """Verdict, count, worst and seconds of the counterexample's line."""
+    return ("NOT FALSE" if trial.holds else "false", "1", worst_of(trial), "")
+
+
+def _explanation(statement: Statement) -> list[str]:
+    parts = [statement.claim, statement.correction and f"Corrected: {statement.correction}"]
+    parts.append(f"Code: {', '.join(statement.code)}")
+    wrapped = [textwrap.wrap(part, 104, initial_indent=" " * 8, subsequent_indent=" " * 8) for part in parts if part]
+    return [line for part in wrapped for line in part]
+
+
+def _number(value: float) -> str:
+    return f"{value:g}" if value in (0.0, 1.0) else f"{value:.2g}"
+
+
+def _trial_data(trial: Trial) -> dict[str, Any]:
+    numbers = {"observed": trial.observed, "allowed": trial.allowed}
+    plain = {name: value if math.isfinite(value) else str(value) for name, value in numbers.items()}
+    return {**plain, "instance": trial.instance}
