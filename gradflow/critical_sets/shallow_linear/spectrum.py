@@ -7,6 +7,7 @@ no weights. Any pair (X, Y) with the same ``X X^T`` and ``Y X^T`` will do, so a 
 place of its samples, and a partial product ``A_k ... A_1 X`` that of X in a deep network.
 """
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,47 +43,47 @@ class DataSpectrum:
     pseudoinverse: Float[np.ndarray, "samples d_in"]
     rank: int
 
-    @property
+    @functools.cached_property
     def all_groups(self) -> tuple[tuple[int, ...], ...]:
         """The positive groups and, always last, the zero group (which may be empty)."""
         return (*self.groups, self.zero_group)
 
-    @property
+    @functools.cached_property
     def multiplicities(self) -> tuple[int, ...]:
         """m_1, ..., m_r of the positive groups."""
         return tuple(len(group) for group in self.groups)
 
-    @property
+    @functools.cached_property
     def num_positive(self) -> int:
         """Number of positive singular values, ``sum_i m_i``, the rank of ``Y X^T``."""
         return sum(self.multiplicities)
 
-    @property
+    @functools.cached_property
     def num_zero(self) -> int:
         """m_bar, the dimension of the null space of Sigma."""
         return len(self.zero_group)
 
-    @property
+    @functools.cached_property
     def sigma(self) -> Float[np.ndarray, " num_groups"]:
         """``sigma_1 > ... > sigma_r > 0 = sigma_{r+1}``: squares of the groups' values, the zero group last."""
         return np.array([float(np.mean(self.values[list(group)])) ** 2 for group in self.groups] + [0.0])
 
-    @property
+    @functools.cached_property
     def regression(self) -> Float[np.ndarray, "d_out d_in"]:
         """``Y X^+``."""
         return self.outputs @ self.pseudoinverse
 
-    @property
+    @functools.cached_property
     def cross(self) -> Float[np.ndarray, "d_out d_in"]:
         """``Y X^T``."""
         return self.outputs @ self.inputs.T
 
-    @property
+    @functools.cached_property
     def input_projector(self) -> Float[np.ndarray, "d_in d_in"]:
         """``X X^+``, the projector on the column space of X."""
         return self.inputs @ self.pseudoinverse
 
-    @property
+    @functools.cached_property
     def weight_scale(self) -> float:
         """Layer norm of a balanced minimiser, ``(s_max / ||X||)^{1/2}``; 1 when there is nothing to fit."""
         size = float(np.linalg.norm(self.inputs, 2)) if self.inputs.size else 0.0
