@@ -1,7 +1,7 @@
 """Global minimisers in closed form of three networks with square layers, one module each (paper 000, section 2).
 
 ``linear``, ``residual`` and ``one_hidden_layer`` each give ``construct`` (from free parameters), ``decompose``
-(recognise a state and recover them), ``sample`` and ``classes``.
+(recognise a state and recover them), ``sample`` and ``enumerate_classes`` (there is one).
 """
 
 from gradflow.critical_sets.minimisers import linear as linear

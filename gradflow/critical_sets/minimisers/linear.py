@@ -115,7 +115,7 @@ def sample(problem: AbstractProblem, rng: np.random.Generator, spread: float = 1
     return construct(problem, [random_invertible(rng, dim, spread) for _ in range(count)])
 
 
-def classes(problem: AbstractProblem) -> tuple[CriticalClass, ...]:
+def enumerate_classes(problem: AbstractProblem) -> tuple[CriticalClass, ...]:
     """All global minimisers, as one class: they are one orbit of the changes of basis.
 
     The Hessian is ``G^T G`` (also for m > d) and G has full row rank at full-rank layers, so the nullity is

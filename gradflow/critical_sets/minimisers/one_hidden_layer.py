@@ -181,7 +181,7 @@ def sample(problem: AbstractProblem, rng: np.random.Generator, spread: float = 1
     )
 
 
-def classes(problem: AbstractProblem) -> tuple[CriticalClass, ...]:
+def enumerate_classes(problem: AbstractProblem) -> tuple[CriticalClass, ...]:
     """All global minimisers, as one class, parameterised by C_2.
 
     The Hessian is ``H^T H`` where the loss is smooth, and the block of W_2 alone has rank d^2 when S is invertible, so

@@ -171,7 +171,7 @@ def sample(problem: AbstractProblem, rng: np.random.Generator, spread: float = 1
     )
 
 
-def classes(problem: AbstractProblem) -> tuple[CriticalClass, ...]:
+def enumerate_classes(problem: AbstractProblem) -> tuple[CriticalClass, ...]:
     """The global minimisers of full rank, as one class.
 
     Their Hessian is ``Q^T Q`` (also for m > d), and every block of Q is invertible on the row space of X, so the
