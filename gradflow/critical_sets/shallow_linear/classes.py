@@ -72,7 +72,7 @@ def iterate_classes(problem: AbstractProblem) -> Iterator[CriticalClass]:
     """
     problem = shallow_regression(problem)
     spectrum = spectrum_of(problem)
-    for numbers in _patterns(_sizes(spectrum), _hidden_width(problem)):
+    for numbers in all_patterns(_sizes(spectrum), _hidden_width(problem)):
         yield _class(problem, spectrum, numbers)
 
 
@@ -170,13 +170,13 @@ def _checked(spectrum: DataSpectrum, d_hidden: int, counts: Sequence[int], num_z
     return numbers
 
 
-def _patterns(sizes: Sequence[int], limit: int) -> Iterator[tuple[int, ...]]:
+def all_patterns(sizes: Sequence[int], limit: int) -> Iterator[tuple[int, ...]]:
     """All tuples of counts up to `sizes` with sum at most `limit`, in lexicographic order."""
     if not sizes:
         yield ()
         return
     for first in range(min(sizes[0], limit) + 1):
-        for rest in _patterns(sizes[1:], limit - first):
+        for rest in all_patterns(sizes[1:], limit - first):
             yield (first, *rest)
 
 

@@ -53,7 +53,7 @@ class Decomposition:
         bases: ``V_1, ..., V_r, V_bar``; unique up to rotations inside each group.
         form: capture, C and ``L_1 = A_1``, from which the weights can be rebuilt; None unless critical.
         integrality_defect: distance of the singular values of ``U_i^T orth(A_2)`` from 0 and 1.
-        condition_defect: the matrix of eq. (3) relative to ``||Y X^T|| ||A_1||``.
+        condition_defect: the matrix of eq. (3) relative to ``||T|| ||X|| ||A_1||``.
         gradient_defect: gradient norm relative to what weights of this size could have.
         distance: how far the point is from the nearest critical point found, relative per layer.
         loss: the loss at the point.
@@ -131,8 +131,8 @@ def decompose(
         bases=captured.bases,
         form=form if is_critical else None,
         integrality_defect=recovery.defect,
-        condition_defect=_condition_defect(spectrum, form),
-        gradient_defect=_gradient_defect(problem, layers),
+        condition_defect=_condition_defect(problem, spectrum, form),
+        gradient_defect=_gradient_defect(problem, spectrum, layers),
         distance=distance,
         loss=_loss(problem, layers),
         class_loss=problem.irreducible + counting.captured_loss(spectrum, captured.counts),
@@ -168,18 +168,26 @@ def _distance(spectrum: DataSpectrum, layers: Layers, recovery: Recovery, scales
     return max(float(np.linalg.norm(change)) / scale for change, scale in zip(moved, scales, strict=True))
 
 
-def _condition_defect(spectrum: DataSpectrum, form: AnalyticalForm) -> float:
-    size = float(np.linalg.norm(spectrum.cross)) * max(float(np.linalg.norm(form.offset)), spectrum.weight_scale)
-    return float(np.linalg.norm(condition_three(spectrum, form))) / size if size > 0 else 0.0
+def _condition_defect(problem: Regression, spectrum: DataSpectrum, form: AnalyticalForm) -> float:
+    size = _output_size(problem, spectrum) * float(np.linalg.norm(spectrum.inputs, 2))
+    size *= max(float(np.linalg.norm(form.offset)), spectrum.weight_scale)
+    return float(np.linalg.norm(condition_three(spectrum, form))) / (size or 1.0)
 
 
-def _gradient_defect(problem: Regression, layers: Layers) -> float:
-    """``||gradient|| / max(problem.gradient_scale, (||A_2|| ||A_1 R|| + ||T||) (||A_2|| ||R|| + ||A_1 R||))``."""
+def _gradient_defect(problem: Regression, spectrum: DataSpectrum, layers: Layers) -> float:
+    """Gradient norm over ``max(||T|| ||R|| w, (||A_2|| ||A_1 R|| + ||T||) (||A_2|| ||R|| + ||A_1 R||))``."""
     root, target = arrays_of(problem)
     norm = float(np.sqrt(sum(float(np.sum(part**2)) for part in derivatives.gradient(layers, root, target))))
+    size = float(np.linalg.norm(root, 2))
+    unit = _output_size(problem, spectrum)
     hidden, second = float(np.linalg.norm(layers[0] @ root)), float(np.linalg.norm(layers[1], 2))
-    possible = (second * hidden + float(np.linalg.norm(target))) * (second * float(np.linalg.norm(root, 2)) + hidden)
-    return norm / max(problem.gradient_scale or 1.0, possible)
+    possible = (second * hidden + unit) * (second * size + hidden)
+    return norm / (max(unit * size * spectrum.weight_scale, possible) or 1.0)
+
+
+def _output_size(problem: Regression, spectrum: DataSpectrum) -> float:
+    """``||T||``, or ``||Y||`` when T is nothing but rounding."""
+    return float(np.linalg.norm(spectrum.outputs)) if spectrum.num_positive else float(np.sqrt(2 * problem.irreducible))
 
 
 def _loss(problem: Regression, layers: Layers) -> float:
