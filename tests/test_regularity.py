@@ -1,5 +1,6 @@
 """Regularity near minimisers and the Hessians it stands on: reference cases, random instances, refusals."""
 
+import dataclasses
 import json
 import math
 import warnings
@@ -184,13 +185,13 @@ def test_a_gradient_step_comes_closer_as_promised():
 
 
 def test_eps_solves_its_equation_and_never_exceeds_its_cap():
-    degrees = {2: 0.7, 3: 0.4}
-    eps = eps_root(1.3, degrees, 0.9, 0.4, 10.0)
+    shape = module.LocalShape({}, 1.3, {2: 0.7, 3: 0.4}, 10.0)
+    eps = eps_root(shape, 0.9, 0.4)
     r_b = 1.3 * (0.7 * eps + 0.4 * eps**2)
     r_a = 1.3 * (1.6 * 0.7 * eps + 2.6 * 0.4 * eps**2)
     assert 0.9 * (r_a + 0.6 * r_b) + r_a * r_b == pytest.approx(0.6 * 0.81 / 2, rel=1e-12)
-    assert eps_root(1.3, degrees, 0.9, 0.4, 0.5 * eps) == 0.5 * eps
-    assert eps_root(1.3, {}, 0.9, 0.4, 2.0) == 2.0
+    assert eps_root(dataclasses.replace(shape, cap=0.5 * eps), 0.9, 0.4) == 0.5 * eps
+    assert eps_root(dataclasses.replace(shape, degrees={}), 0.9, 0.4) == 10.0
 
 
 def test_the_growth_of_a_plain_chain_is_that_of_theorem_4():
@@ -205,7 +206,7 @@ def test_growth_bounds_the_parts_of_a_residual_network():
     rng = np.random.default_rng(5)
     for _ in range(10):
         problem, params = random_member(rng, "residual", dim=2, network=gf.networks.Residual(2, 2, 2))
-        shape = module._shape(problem, params, 0.5)
+        shape = module.local_shape(problem, params, 0.5)
         direction = tuple(rng.normal(size=(2, 2)) for _ in params)
         longest = max(np.linalg.norm(step) for step in direction)
         norm = np.sqrt(sum(np.sum(step**2) for step in direction))

@@ -167,9 +167,9 @@ def regularity(
     factor = gauss_newton_factor(problem, layers)
     size, delta = norm(factor), smallest_positive(factor) if delta is None else delta
     covers = Hypothesis("0 < delta <= ||G||, so that some direction is allowed", 0.0 < delta <= size)
-    shape = _shape(problem, layers, gamma)
+    shape = local_shape(problem, layers, gamma)
     hypotheses += (minimality(problem, layers), covers, *shape.conditions)
-    holds, eps = conjunction(hypotheses), eps_root(shape.norm_x, shape.degrees, delta, gamma, shape.cap)
+    holds, eps = conjunction(hypotheses), eps_root(shape, delta, gamma)
     values = {"gamma": gamma, "delta": delta, "beta": 0.5 * (1.0 - gamma) * delta**2, "norm_G": size}
     values |= {"eps": eps, "cap": shape.cap} | shape.values
     note = "" if holds else (VACUOUS if delta > size else FAILED)
@@ -177,33 +177,17 @@ def regularity(
     return Regularity(Certificate(name, holds, values, hypotheses, source, note), problem, layers, factor)
 
 
-def eps_root(norm_x: float, degrees: dict[int, float], delta: float, gamma: float, cap: float) -> float:
-    """The largest eps up to `cap` with ``delta (r_a + (1-gamma) r_b) + r_a r_b <= (1-gamma) delta^2 / 2``.
-
-    Args:
-        norm_x: ``||X||``.
-        degrees: c_j by j >= 2.
-        delta, gamma: as for :func:`regularity`.
-        cap: largest value.
-    """
-
-    def excess(eps: float) -> float:
-        powers = {j: norm_x * c * eps ** (j - 1) for j, c in degrees.items()}
-        r_b, r_a = sum(powers.values()), sum((j - gamma) * power for j, power in powers.items())
-        return delta * (r_a + (1.0 - gamma) * r_b) + r_a * r_b - 0.5 * (1.0 - gamma) * delta**2
-
-    if not 0.0 < cap < math.inf or excess(cap) <= 0.0:
-        return cap
-    low, high = 0.0, cap
-    for _ in range(200):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if excess(middle) <= 0.0 else (low, middle)
-    return low
-
-
 @dataclass(frozen=True)
-class _Shape:
-    """What distinguishes the networks: alpha and zeta, c_j, the cap on eps, further hypotheses."""
+class LocalShape:
+    """What distinguishes the networks near a minimiser.
+
+    Attributes:
+        values: alpha, zeta and the like, by the names of :func:`regularity`.
+        norm_x: ``||X||`` (weighted when the loss is a mean).
+        degrees: c_j by j >= 2, with ``||E_j|| <= ||X|| c_j eps^{j-1} ||v||``.
+        cap: the largest eps.
+        conditions: further hypotheses.
+    """
 
     values: dict[str, float]
     norm_x: float
@@ -211,8 +195,31 @@ class _Shape:
     cap: float
     conditions: tuple[Hypothesis, ...] = ()
 
+    def remainders(self, eps: float) -> tuple[float, float]:
+        """Bounds on ``||sum_{j>=2} E_j|| / ||v||`` and on ``||sum_{j>=2} j E_j|| / ||v||`` within eps."""
+        powers = {j: self.norm_x * c * eps ** (j - 1) for j, c in self.degrees.items()}
+        return sum(powers.values()), sum(j * power for j, power in powers.items())
 
-def _shape(problem: Regression, layers: tuple[np.ndarray, ...], gamma: float) -> _Shape:
+
+def eps_root(shape: LocalShape, delta: float, gamma: float) -> float:
+    """The largest eps up to the cap with ``delta (r_a + (1-gamma) r_b) + r_a r_b <= (1-gamma) delta^2 / 2``."""
+
+    def excess(eps: float) -> float:
+        r_b, weighted = shape.remainders(eps)
+        r_a = weighted - gamma * r_b
+        return delta * (r_a + (1.0 - gamma) * r_b) + r_a * r_b - 0.5 * (1.0 - gamma) * delta**2
+
+    if excess(shape.cap) <= 0.0:
+        return shape.cap
+    low, high = 0.0, shape.cap
+    for _ in range(200):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if excess(middle) <= 0.0 else (low, middle)
+    return low
+
+
+def local_shape(problem: Regression, layers: tuple[np.ndarray, ...], gamma: float) -> LocalShape:
+    """alpha, zeta, c_j and the cap at a minimiser of a problem in the setting of :func:`regularity`."""
     network = problem.network
     if isinstance(network, Shallow):
         return _hidden_layer_shape(problem, network, layers, gamma)
@@ -224,10 +231,10 @@ def _shape(problem: Regression, layers: tuple[np.ndarray, ...], gamma: float) ->
     degrees = {
         j: math.comb(num_layers, j) * half ** (num_layers - j) / math.sqrt(num_layers) for j in range(2, num_layers + 1)
     }
-    return _Shape({"zeta": 2.0 * half, "alpha": alpha, "alpha_printed": alpha}, norm_x, degrees, half)
+    return LocalShape({"zeta": 2.0 * half, "alpha": alpha, "alpha_printed": alpha}, norm_x, degrees, half)
 
 
-def _residual_shape(network: Residual, layers: tuple[np.ndarray, ...], norm_x: float, gamma: float) -> _Shape:
+def _residual_shape(network: Residual, layers: tuple[np.ndarray, ...], norm_x: float, gamma: float) -> LocalShape:
     sizes = [[norm(layer) for layer in block] for block in blocks_of(network, layers)]
     units, depth = [norm(unit) for unit in units_of(network, layers)], network.depth
     half, half_inner = max(units), max(max(block) for block in sizes)
@@ -235,10 +242,12 @@ def _residual_shape(network: Residual, layers: tuple[np.ndarray, ...], norm_x: f
     cap = min(increase_root(block, half) for block in sizes)
     values = {"zeta": 2.0 * half, "zeta_tilde": 2.0 * half_inner, "alpha": _quotient(gamma, bound)}
     values["alpha_printed"] = values["alpha"]
-    return _Shape(values, norm_x, growth_degrees(units, sizes), cap if depth == 1 else min(cap, half_inner))
+    return LocalShape(values, norm_x, growth_degrees(units, sizes), cap if depth == 1 else min(cap, half_inner))
 
 
-def _hidden_layer_shape(problem: Regression, network: Shallow, layers: tuple[np.ndarray, ...], gamma: float) -> _Shape:
+def _hidden_layer_shape(
+    problem: Regression, network: Shallow, layers: tuple[np.ndarray, ...], gamma: float
+) -> LocalShape:
     X, weight, sigma = np.asarray(problem.X), sample_weight(problem), network.activation
     preactivations = layers[0] @ X
     steepest = float(np.max(np.abs(evaluated(sigma.derivative, preactivations))))
@@ -254,7 +263,7 @@ def _hidden_layer_shape(problem: Regression, network: Shallow, layers: tuple[np.
         Hypothesis("sigma is piecewise linear, so that eps is explicit", True if sigma.homogeneity == 1.0 else None),
         Hypothesis("no preactivation of the minimiser is at a kink of sigma", distance > 0.0),
     )
-    return _Shape(values, math.sqrt(weight) * size, {2: steepest / math.sqrt(2.0)}, cap, conditions)
+    return LocalShape(values, math.sqrt(weight) * size, {2: steepest / math.sqrt(2.0)}, cap, conditions)
 
 
 def growth_degrees(units: Sequence[float], sizes: Sequence[Sequence[float]]) -> dict[int, float]:
