@@ -29,7 +29,7 @@ def _by_hand(layers, strength, gram):
     return 0.25 * strength * total
 
 
-def test_reference_case_of_value_gradients_and_hessian():
+def test_reference_case_of_value_and_gradients():
     inputs, expected = GOLDEN["G18"]["inputs"], GOLDEN["G18"]["expected"]
     X, Y, W1, W2 = (np.array(inputs[name]) for name in ("X", "Y", "W1", "W2"))
     term = regularizers.Balance(inputs["mu"], X)
@@ -42,8 +42,6 @@ def test_reference_case_of_value_gradients_and_hessian():
     rho = regularizers.Balance(4.0, X).gradient((W1, W2))
     assert_allclose(rho[0], expected["grad_W1_rho"], rtol=1e-12)
     assert_allclose(rho[1], expected["grad_W2_rho"], rtol=1e-12)
-    hessian = np.asarray(problem.hessian((W1, W2)))
-    assert_allclose(np.linalg.eigvalsh(hessian)[0], expected["hessian_min_eig"], rtol=1e-12)
 
 
 @pytest.mark.parametrize("widths", [(3, 2, 4), (2, 3, 3, 2)])

@@ -1,10 +1,10 @@
 """Critical points of shallow linear networks with paper 001's balancing regulariser, in closed form.
 
 ``construct`` gives a member of a class, ``decompose`` reads the class off a state, ``enumerate`` lists the classes with
-loss, category, Morse index and nullity, ``sample`` draws a member. Further: directions of negative curvature, the Hessian
-by hand, the balanced surrogate of a state of the plain loss, and what a small gradient says of the balance. All but the
-last take ``Regression(Linear((d_0, d_1, d_2)), X, Y, regularizer=Balance(mu, X))``, or ``Balance(mu)`` with X of full row
-rank.
+loss, category, Morse index and nullity, ``sample`` draws a member. Further: directions of negative curvature, the
+Hessian by hand, the balanced surrogate of a state of the plain loss, and what a small gradient says of the balance. All
+but the last take ``Regression(Linear((d_0, d_1, d_2)), X, Y, regularizer=Balance(mu, X))``, or ``Balance(mu)`` with X
+of full row rank.
 """
 
 from gradflow.critical_sets.balanced.construction import construct as construct

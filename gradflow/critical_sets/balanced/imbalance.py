@@ -35,7 +35,7 @@ class Imbalance:
     defect: float
     bound: float
     loss_gradient: Layers
-    balance_gradient: Weights
+    balance_gradient: Layers
 
 
 def imbalance(problem: Any, params: Weights) -> Imbalance:
