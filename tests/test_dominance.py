@@ -1,5 +1,6 @@
 """Gradient dominance: the reference cases, the promise on random instances, its rate along the flow, its refusals."""
 
+import dataclasses
 import json
 import warnings
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 import gradflow as gf
 from gradflow import checks
+from gradflow.certificates import dominance as dominance_module
 from gradflow.certificates import zero_loss_geometry as geometry
 from gradflow.certificates.dominance import (
     dominance_envelope,
@@ -18,6 +20,7 @@ from gradflow.certificates.dominance import (
     rate_inside,
 )
 from gradflow.critical_sets.minimisers import linear, one_hidden_layer, residual
+from gradflow.verification import paper_000_conditions, verify
 
 CASES = {
     case["id"]: case for case in json.loads((Path(__file__).parent / "golden/papers_000_002.json").read_text())["cases"]
@@ -126,7 +129,7 @@ def test_the_constant_of_theorem_1_is_sharp_in_one_dimension():
 @pytest.mark.parametrize("kind", ["linear", "residual", "hidden"])
 def test_the_loss_is_dominated_inside_and_the_pointwise_constant_is_sharper(kind):
     rng = np.random.default_rng(1)
-    for index in range(25):
+    for index in range(15):
         mean = {"normalization": "mean"} if index % 5 == 0 else {}
         problem, params = random_member(rng, kind, dim=1 + index % 3, **mean)
         dominance = gradient_dominance(problem, params)
@@ -136,8 +139,7 @@ def test_the_loss_is_dominated_inside_and_the_pointwise_constant_is_sharper(kind
             state = nearby(rng, params, reach, 0.999)
             assert dominance.contains(state)
             gradient = geometry.stacked_gradient(problem, state)
-            excess = float(problem.loss(state)) - dominance.certificate.values["minimum"]
-            assert excess == pytest.approx(dominance.excess(state), rel=1e-9, abs=1e-12)
+            excess = dominance.excess(state)
             assert excess <= dominance.constant * (gradient @ gradient) * (1 + 1e-12) + 1e-14
             pointwise = pointwise_constant(problem, state)
             assert pointwise <= dominance.constant * (1 + 1e-12)
@@ -338,5 +340,30 @@ def test_the_gradient_by_hand_is_that_of_automatic_differentiation(kind):
         gradient = jax.jit(jax.grad(problem.loss))(tuple(map(np.asarray, state)))
     by_hand = geometry.stacked_gradient(problem, state)
     np.testing.assert_allclose(by_hand, geometry.vec(gradient), rtol=0, atol=1e-13 * np.abs(by_hand).max())
-    squared = np.sum(geometry.residual_of(problem, state) ** 2)
-    assert 0.5 * squared == pytest.approx(float(problem.loss(state)), rel=1e-12)
+    squared, dominance = np.sum(geometry.residual_of(problem, state) ** 2), gradient_dominance(problem, params)
+    loss = float(problem.loss(state))
+    assert 0.5 * squared == pytest.approx(loss, rel=1e-12)
+    assert dominance.excess(state) == pytest.approx(loss - dominance.certificate.values["minimum"], rel=1e-12)
+
+
+DOMINANCE_ROWS = [
+    row for row in paper_000_conditions.STATEMENTS if not any("certificates.regularity" in name for name in row.code)
+]
+
+
+@pytest.mark.parametrize("statement", DOMINANCE_ROWS, ids=lambda statement: statement.name)
+def test_the_statements_are_as_expected(statement):
+    verdict = verify(dataclasses.replace(statement, quick=3))
+    assert verdict.is_as_expected, (verdict.failures, verdict.error)
+
+
+def test_the_row_of_sharpness_fails_for_a_constant_that_is_half_as_large(monkeypatch):
+    right = dominance_module._linear_constants
+
+    def halved(layers):
+        values, factor, conditions = right(layers)
+        return values, 2.0 * factor, conditions
+
+    monkeypatch.setattr(dominance_module, "_linear_constants", halved)
+    (row,) = [row for row in DOMINANCE_ROWS if row.number == "Theorem 1, sharpness"]
+    assert not verify(row).holds

@@ -1,5 +1,6 @@
 """Global minimisers in closed form: the reference cases, every family's promises, and what each must not recognise."""
 
+import dataclasses
 import json
 import warnings
 from pathlib import Path
@@ -14,6 +15,7 @@ from gradflow.critical_sets import minimisers
 from gradflow.critical_sets.minimisers import linear, one_hidden_layer, residual
 from gradflow.critical_sets.minimisers.factorisation import random_invertible, random_orthogonal
 from gradflow.critical_sets.minimisers.setting import setting_hypotheses
+from gradflow.verification import paper_000_minimisers, verify
 
 CASES = {
     case["id"]: case for case in json.loads((Path(__file__).parent / "golden/papers_000_002.json").read_text())["cases"]
@@ -172,7 +174,9 @@ def test_the_mean_over_samples_has_the_same_minimisers():
     total, mean = (regression(gf.networks.Linear((2, 2, 2)), X, Y, normalization=how) for how in ("sum", "mean"))
     params = linear.construct(total, [random_invertible(rng, 2)])
     assert linear.decompose(mean, params).outcome == "minimiser"
-    assert linear.enumerate_classes(mean)[0].loss == pytest.approx(linear.enumerate_classes(total)[0].loss / 5, rel=1e-12)
+    assert linear.enumerate_classes(mean)[0].loss == pytest.approx(
+        linear.enumerate_classes(total)[0].loss / 5, rel=1e-12
+    )
 
 
 def test_states_are_told_apart_or_left_ambiguous():
@@ -305,3 +309,16 @@ def test_a_basis_must_be_orthogonal():
 
 def test_every_outcome_is_a_known_word():
     assert {"minimiser", "minimiser_outside_form", "ambiguous", "not_a_minimiser"} == set(minimisers.OUTCOMES)
+
+
+@pytest.mark.parametrize("statement", paper_000_minimisers.STATEMENTS, ids=lambda statement: statement.name)
+def test_the_statements_are_as_expected(statement):
+    verdict = verify(dataclasses.replace(statement, quick=2))
+    assert verdict.is_as_expected, (verdict.failures, verdict.error)
+
+
+def test_the_row_of_proposition_1_fails_for_layers_in_the_wrong_order(monkeypatch):
+    right = linear.factors
+    monkeypatch.setattr(linear, "factors", lambda basis, free, matrix: right(basis, free, matrix.T))
+    (row,) = [statement for statement in paper_000_minimisers.STATEMENTS if statement.number == "Proposition 1"]
+    assert not verify(row).holds

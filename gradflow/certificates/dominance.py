@@ -22,7 +22,7 @@ Source: paper 000, Theorems 1 to 3, eqs. (42), (49) and (53), of which the last 
 """
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -41,13 +41,17 @@ from gradflow.certificates.zero_loss_geometry import (
 from gradflow.critical_sets.minimisers.factorisation import chain
 from gradflow.critical_sets.minimisers.one_hidden_layer import evaluated
 from gradflow.critical_sets.minimisers.residual import blocks_of, units_of
-from gradflow.critical_sets.minimisers.setting import layers_of, sample_weight, setting_hypotheses, statistics_of
+from gradflow.critical_sets.minimisers.setting import (
+    Layers,
+    layers_of,
+    sample_weight,
+    setting_hypotheses,
+    statistics_of,
+)
 from gradflow.hypotheses import Hypothesis, conjunction
 from gradflow.networks import Residual, Shallow
 from gradflow.problem import AbstractProblem, Regression
 from gradflow.types import Weights
-
-Layers: TypeAlias = tuple[np.ndarray, ...]
 
 SOURCES = {
     "Linear": "paper 000, Theorem 1",
@@ -64,7 +68,7 @@ class GradientDominance:
     Attributes:
         certificate: its numbers and hypotheses, see :func:`gradient_dominance`.
         problem: the problem.
-        minimiser: W*.
+        minimiser: W*; as it was given where the problem is outside of the setting.
 
     Every method raises :class:`~gradflow.checks.InputError` for params of other shapes, and those that need the
     neighbourhood or lambda for a certificate that does not hold.
@@ -72,7 +76,7 @@ class GradientDominance:
 
     certificate: Certificate
     problem: AbstractProblem
-    minimiser: Weights
+    minimiser: Any
 
     @property
     def holds(self) -> bool | None:
@@ -137,7 +141,7 @@ class GradientDominance:
         return float(self.certificate.values[name])
 
 
-def gradient_dominance(problem: AbstractProblem, minimiser: Weights) -> GradientDominance:
+def gradient_dominance(problem: AbstractProblem, minimiser: Any) -> GradientDominance:
     """The certificate ``L - L* <= lambda ||grad L||^2`` around a given global minimiser.
 
     Values: ``lambda``, ``radius``, ``rate = 1 / lambda`` (of the flow inside), ``tau``, ``minimum`` (the loss L*);

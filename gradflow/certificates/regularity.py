@@ -28,6 +28,7 @@ bound; its printed alpha, ``gamma / max(zeta^2, ||X||^2 zeta^4)``, is given besi
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -45,7 +46,13 @@ from gradflow.certificates.zero_loss_geometry import (
 )
 from gradflow.critical_sets.minimisers.one_hidden_layer import evaluated, kink_distance
 from gradflow.critical_sets.minimisers.residual import blocks_of, units_of
-from gradflow.critical_sets.minimisers.setting import layers_of, sample_weight, setting_hypotheses, statistics_of
+from gradflow.critical_sets.minimisers.setting import (
+    Layers,
+    layers_of,
+    sample_weight,
+    setting_hypotheses,
+    statistics_of,
+)
 from gradflow.hypotheses import Hypothesis, conjunction
 from gradflow.networks import Residual, Shallow
 from gradflow.problem import AbstractProblem, Regression
@@ -69,7 +76,7 @@ class Regularity:
     Attributes:
         certificate: its numbers and hypotheses, see :func:`regularity`.
         problem: the problem.
-        minimiser: W*.
+        minimiser: W*; as it was given where the problem is outside of the setting.
         factor: G at W*, columns in the paper's order; empty when the problem has none.
 
     Every method raises :class:`~gradflow.checks.InputError` for params of other shapes or a certificate that does not
@@ -78,7 +85,7 @@ class Regularity:
 
     certificate: Certificate
     problem: AbstractProblem
-    minimiser: Weights
+    minimiser: Any
     factor: Float[np.ndarray, "residuals n"]
 
     @property
@@ -114,7 +121,7 @@ class Regularity:
         kept = chosen * float(gradient @ gradient) + self._promised("beta") * float(direction @ direction)
         return float(gradient @ direction) - kept
 
-    def _difference(self, params: Weights) -> tuple[np.ndarray, ...]:
+    def _difference(self, params: Weights) -> Layers:
         self._promised("delta")
         assert isinstance(self.problem, Regression)
         layers, centre = layers_of(self.problem, params), layers_of(self.problem, self.minimiser)
@@ -126,7 +133,7 @@ class Regularity:
 
 
 def regularity(
-    problem: AbstractProblem, minimiser: Weights, *, delta: float | None = None, gamma: float = 0.5
+    problem: AbstractProblem, minimiser: Any, *, delta: float | None = None, gamma: float = 0.5
 ) -> Regularity:
     """The certificate of regularity around a given global minimiser.
 
@@ -218,7 +225,7 @@ def eps_root(shape: LocalShape, delta: float, gamma: float) -> float:
     return low
 
 
-def local_shape(problem: Regression, layers: tuple[np.ndarray, ...], gamma: float) -> LocalShape:
+def local_shape(problem: Regression, layers: Layers, gamma: float) -> LocalShape:
     """alpha, zeta, c_j and the cap at a minimiser of a problem in the setting of :func:`regularity`."""
     network = problem.network
     if isinstance(network, Shallow):
@@ -234,7 +241,7 @@ def local_shape(problem: Regression, layers: tuple[np.ndarray, ...], gamma: floa
     return LocalShape({"zeta": 2.0 * half, "alpha": alpha, "alpha_printed": alpha}, norm_x, degrees, half)
 
 
-def _residual_shape(network: Residual, layers: tuple[np.ndarray, ...], norm_x: float, gamma: float) -> LocalShape:
+def _residual_shape(network: Residual, layers: Layers, norm_x: float, gamma: float) -> LocalShape:
     sizes = [[norm(layer) for layer in block] for block in blocks_of(network, layers)]
     units, depth = [norm(unit) for unit in units_of(network, layers)], network.depth
     half, half_inner = max(units), max(max(block) for block in sizes)
@@ -245,9 +252,7 @@ def _residual_shape(network: Residual, layers: tuple[np.ndarray, ...], norm_x: f
     return LocalShape(values, norm_x, growth_degrees(units, sizes), cap if depth == 1 else min(cap, half_inner))
 
 
-def _hidden_layer_shape(
-    problem: Regression, network: Shallow, layers: tuple[np.ndarray, ...], gamma: float
-) -> LocalShape:
+def _hidden_layer_shape(problem: Regression, network: Shallow, layers: Layers, gamma: float) -> LocalShape:
     X, weight, sigma = np.asarray(problem.X), sample_weight(problem), network.activation
     preactivations = layers[0] @ X
     steepest = float(np.max(np.abs(evaluated(sigma.derivative, preactivations))))

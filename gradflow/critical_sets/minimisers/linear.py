@@ -27,7 +27,7 @@ from gradflow.critical_sets.minimisers.factorisation import (
     transforms_of,
 )
 from gradflow.critical_sets.minimisers.recognition import RECOGNITION_RTOL, outcome, tolerance
-from gradflow.critical_sets.minimisers.setting import SquareTarget, layers_of, require_setting, square_target
+from gradflow.critical_sets.minimisers.setting import Layers, SquareTarget, layers_of, require_setting, square_target
 from gradflow.networks import Linear
 from gradflow.problem import AbstractProblem
 from gradflow.types import Weights
@@ -54,7 +54,7 @@ class LinearMinimiser:
     excess: float
 
 
-def construct(problem: AbstractProblem, transforms: Sequence[np.ndarray], basis: np.ndarray | None = None) -> Weights:
+def construct(problem: AbstractProblem, transforms: Sequence[np.ndarray], basis: np.ndarray | None = None) -> Layers:
     """The global minimiser with free parameters ``(C_2, ..., C_l)``.
 
     Args:
@@ -104,7 +104,7 @@ def residual_defect(target: SquareTarget, layers: Sequence[np.ndarray]) -> tuple
     return size / target.scale, rounding(layers) * float(np.linalg.norm(target.root)) / target.scale
 
 
-def sample(problem: AbstractProblem, rng: np.random.Generator, spread: float = 1.6) -> Weights:
+def sample(problem: AbstractProblem, rng: np.random.Generator, spread: float = 1.6) -> Layers:
     """A random global minimiser: C_k with singular values between ``1 / spread`` and `spread`, random frames.
 
     Raises:

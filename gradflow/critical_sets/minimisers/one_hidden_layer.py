@@ -28,6 +28,7 @@ from gradflow.critical_sets.minimisers.factorisation import (
 )
 from gradflow.critical_sets.minimisers.recognition import RECOGNITION_RTOL, outcome, tolerance
 from gradflow.critical_sets.minimisers.setting import (
+    Layers,
     SquareTarget,
     layers_of,
     require_setting,
@@ -60,7 +61,7 @@ class Preimage:
     hidden: Float[np.ndarray, "d d"]
     outcome: str
     shrinkage: float
-    params: Weights | None
+    params: Layers | None
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def preimage(problem: AbstractProblem, transform: np.ndarray, basis: np.ndarray 
     return Preimage(hidden, "inside_range", shrinkage, (first, frame @ matrix))
 
 
-def construct(problem: AbstractProblem, transform: np.ndarray, basis: np.ndarray | None = None) -> Weights:
+def construct(problem: AbstractProblem, transform: np.ndarray, basis: np.ndarray | None = None) -> Layers:
     """The global minimiser with free parameter C_2.
 
     Accuracy: loss about ``(1e-15 cond(C_2) cond(X) ||Y||)^2``, times the steepness of sigma^{-1}, which is large near
@@ -154,7 +155,7 @@ def residual_defect(problem: Regression, layers: Sequence[np.ndarray]) -> tuple[
     return size / _scale(problem), noise / _scale(problem)
 
 
-def sample(problem: AbstractProblem, rng: np.random.Generator, spread: float = 1.6) -> Weights:
+def sample(problem: AbstractProblem, rng: np.random.Generator, spread: float = 1.6) -> Layers:
     """A random global minimiser at which the loss is smooth.
 
     C_2 is drawn as in the linear family, scaled up into the range of a sigmoid (the largest entry of S at 0.8 of the
@@ -172,7 +173,7 @@ def sample(problem: AbstractProblem, rng: np.random.Generator, spread: float = 1
         found = preimage(problem, transform)
         if (
             found.params is not None
-            and _margin(network.activation, np.asarray(found.params[0] @ problem.X)) > KINK_MARGIN
+            and _margin(network.activation, found.params[0] @ np.asarray(problem.X)) > KINK_MARGIN
         ):
             return found.params
     raise checks.InputError(

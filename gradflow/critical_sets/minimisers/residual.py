@@ -31,7 +31,13 @@ from gradflow.critical_sets.minimisers.factorisation import (
 )
 from gradflow.critical_sets.minimisers.linear import residual_defect
 from gradflow.critical_sets.minimisers.recognition import RECOGNITION_RTOL, outcome, tolerance
-from gradflow.critical_sets.minimisers.setting import layers_of, require_setting, square_target, with_fixed_signs
+from gradflow.critical_sets.minimisers.setting import (
+    Layers,
+    layers_of,
+    require_setting,
+    square_target,
+    with_fixed_signs,
+)
 from gradflow.networks import Residual
 from gradflow.problem import AbstractProblem
 from gradflow.types import Weights
@@ -84,7 +90,7 @@ def construct(
     *,
     unit_basis: np.ndarray | None = None,
     bases: Sequence[np.ndarray] | None = None,
-) -> Weights:
+) -> Layers:
     """The global minimiser ``(A_11, ..., A_lr)`` with the given free parameters.
 
     Args:
@@ -151,7 +157,7 @@ def decompose(problem: AbstractProblem, params: Weights, rtol: float = RECOGNITI
     )  # fmt: skip
 
 
-def sample(problem: AbstractProblem, rng: np.random.Generator, spread: float = 1.6) -> Weights:
+def sample(problem: AbstractProblem, rng: np.random.Generator, spread: float = 1.6) -> Layers:
     """A random global minimiser of full rank: C's as in the linear family, drawn again while a unit has eigenvalue 1.
 
     Raises:
@@ -163,7 +169,7 @@ def sample(problem: AbstractProblem, rng: np.random.Generator, spread: float = 1
     draw = lambda count: [random_invertible(rng, network.dim, spread) for _ in range(count)]  # noqa: E731
     for _ in range(MAX_DRAWS):
         params = construct(problem, draw(network.units - 1), [draw(network.depth - 1) for _ in range(network.units)])
-        if are_invertible([np.asarray(layer) for layer in params]) is True:
+        if are_invertible(params) is True:
             return params
     raise checks.InputError(
         f"`problem` must have global minimisers of full rank, but got none in {MAX_DRAWS} draws. "

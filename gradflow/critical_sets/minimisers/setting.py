@@ -7,6 +7,7 @@ singular values of T. Knows no state.
 """
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -17,6 +18,9 @@ from gradflow.networks import AbstractNetwork, Linear, Residual, Shallow
 from gradflow.problem import AbstractProblem, Regression
 from gradflow.statistics import LinearStatistics, linear_statistics, target_spectrum
 from gradflow.types import Weights
+
+Layers: TypeAlias = tuple[np.ndarray, ...]
+"""Weights as NumPy arrays, which is what these modules return."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def sample_weight(problem: Regression) -> float:
     return 1.0 if problem.normalization == "sum" else 1.0 / problem.X.shape[1]
 
 
-def layers_of(problem: Regression, params: Weights, name: str = "params") -> tuple[np.ndarray, ...]:
+def layers_of(problem: Regression, params: Weights, name: str = "params") -> Layers:
     """`params` as finite float64 arrays of the network's shapes.
 
     Raises:
