@@ -29,11 +29,13 @@ import numpy as np
 from gradflow import checks
 from gradflow.certificates.certificate import Certificate
 from gradflow.certificates.moving_part import MovingPart, checked_weights, linear_hypotheses, moving_part
+from gradflow.certificates.nonlinear_boundedness import gradient_flow_hypotheses, linear_twin, nonlinear_certificate
 from gradflow.certificates.product_growth import NUDGE, chain_root, lemma1_polynomials, lemma1_root
 from gradflow.flow import AbstractFlow, GradientFlow
 from gradflow.hypotheses import Hypothesis, conjunction
 from gradflow.invariants import contraction
 from gradflow.losses import squared_error
+from gradflow.networks import Linear
 from gradflow.precision import in_double
 from gradflow.problem import Landscape, Regression
 
@@ -47,7 +49,8 @@ def boundedness_certificate(flow: AbstractFlow, params0: Any) -> Certificate:
     Values: ``norm0 = ||W(0)||``, ``R`` and the bounds it is the smallest of: ``R_loss``, ``R_ode``, ``R_chain`` (also
     ``R_columns`` for one layer), ``op_norm_j`` on the operator norm of each layer; under weight decay ``R_decay``
     from the decreasing loss and, for linear networks, ``R_balance`` from growth against decay. A landscape that
-    brings its own radius is certified by it.
+    brings its own radius is certified by it. Networks that are not linear, or only in disguise:
+    :mod:`gradflow.certificates.nonlinear_boundedness`; there `holds` is None where nothing can be proved.
 
     Accuracy: an upper bound up to 1e-12 relative; compare with a trajectory up to its own integration error.
     """
@@ -56,6 +59,8 @@ def boundedness_certificate(flow: AbstractFlow, params0: Any) -> Certificate:
         return _landscape_certificate(problem, params0)
     if isinstance(problem, Regression) and (contraction(problem.regularizer) or 0.0) > 0.0:
         return _decay_certificate(flow, problem, params0)
+    if isinstance(problem, Regression) and not isinstance(problem.network, Linear):
+        return _other_network_certificate(flow, problem, params0)
     hypotheses = linear_hypotheses(flow)
     holds = conjunction(hypotheses)
     if not holds:
@@ -176,6 +181,19 @@ def _decay_certificate(flow: AbstractFlow, problem: Regression, params0: Any) ->
     values |= {"R": min(bounds.values())} | bounds
     note = "R_loss, R_ode and R_chain do not apply: their hypothesis 'no regulariser or weight decay' is false"
     return Certificate("boundedness", True, values, hypotheses, source, note)
+
+
+def _other_network_certificate(flow: AbstractFlow, problem: Regression, params0: Any) -> Certificate:
+    """The bounds of the linear network that this one is in disguise, or what can be said of a nonlinear one."""
+    twin, hypotheses = linear_twin(problem, params0), gradient_flow_hypotheses(flow, problem)
+    if twin is None or not conjunction(hypotheses):
+        return nonlinear_certificate(flow, problem, params0)
+    bounds = linear_bounds(moving_part(twin.problem, twin.params))
+    shifts = {name: twin.layer_shift if name.startswith("op") else twin.shift for name in bounds}
+    values = {name: bound + shifts[name] for name, bound in bounds.items()}
+    values["norm0"] = _norm(params0)
+    hypotheses += (Hypothesis(f"the network is linear in disguise ({twin.reason})", True),)
+    return Certificate("boundedness", True, values, hypotheses, SOURCE, "R is the smallest of the bounds")
 
 
 def _landscape_certificate(problem: Landscape, params0: Any) -> Certificate:
