@@ -329,11 +329,13 @@ def test_weights_of_a_badly_scaled_gauge_are_recognised():
 def test_found_roots_fall_into_the_classes_and_meet_them_all():
     problem = quiet_regression((2, 1, 2), np.eye(2), np.diag([2.0, 1.0]))
     found = [point for _, point in find_roots(np.random.default_rng(1), problem, 80)]
-    undecided = sum(point.kind != "critical" for point in found)
-    decided = [point for point in found if point.kind == "critical"]
+    zeros = [point for point in found if point.gradient_defect < 1e-12]
+    decided = [point for point in zeros if point.kind != "ambiguous"]
+    assert {point.kind for point in decided} == {"critical"}
     assert {point.counts for point in decided} == {member.pattern["counts"] for member in shallow.enumerate(problem)}
     assert all(abs(point.loss - point.class_loss) < 1e-9 for point in decided)
-    assert undecided <= 8, f"{undecided} of {len(found)} starts did not converge or have an ambiguous rank"
+    assert len(found) - len(zeros) <= 4, "starts that did not converge"
+    assert len(zeros) - len(decided) <= 4, "zeros of the gradient with an ambiguous rank"
 
 
 def test_samples_belong_to_their_class_and_depend_on_the_key_alone():

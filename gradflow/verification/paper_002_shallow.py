@@ -13,6 +13,7 @@ from gradflow.critical_sets.classes import CriticalClass
 from gradflow.critical_sets.shallow_linear import derivatives
 from gradflow.critical_sets.shallow_linear.construction import arrays_of
 from gradflow.critical_sets.shallow_linear.derivatives import Layers
+from gradflow.critical_sets.shallow_linear.recognition import TOLERANCE
 from gradflow.problem import Regression
 from gradflow.verification.shallow_points import Point, find_roots, quiet_regression, random_point, random_problem
 from gradflow.verification.statement import Statement, Trial
@@ -22,6 +23,9 @@ ROUNDING = 1e-10
 
 EIGENVALUE_FLOOR = 1e-8
 """Curvatures below this multiple of the Hessian's norm count as zero."""
+
+CONVERGED = 1e-14
+"""Relative gradient of a found zero; its distance from the critical set is up to the cube root, where layers vanish."""
 
 PACKAGE = "gradflow.critical_sets.shallow_linear"
 
@@ -54,21 +58,25 @@ def _check_sufficiency(rng: np.random.Generator, num_instances: int) -> Iterator
 
 
 def _check_necessity(rng: np.random.Generator, num_instances: int) -> Iterator[Trial]:
-    """Small widths; starts that end nowhere or between two ranks are counted, not dropped."""
-    undecided = 0
+    """Starts that do not converge, and zeros too near several ranks to tell, are counted, not dropped."""
+    stalled = ambiguous = 0
     problem = random_problem(rng, (3, 2, 3))
     for index in range(num_instances):
         problem = random_problem(rng, (3, 2, 3)) if index % 10 == 0 else problem
         for params, found in find_roots(rng, problem, 1):
-            decided = found.kind == "critical"
-            undecided += not decided
-            if decided:
-                yield Trial(abs(found.loss - found.class_loss), 1e-6 * (1.0 + found.loss), "Proposition 1 at a root")
-                assert found.form is not None
+            if found.gradient_defect > CONVERGED:
+                stalled += 1
+                continue
+            allowed = 10.0 * max(found.gradient_defect, 1e-18) ** (1 / 3)
+            yield Trial(found.distance, allowed, "distance of a zero of the gradient from the form (1)-(3)")
+            yield Trial(abs(found.loss - found.class_loss), ROUNDING * (1.0 + found.loss), "Proposition 1 at it")
+            ambiguous += found.kind != "critical"
+            if found.form is not None:
                 back = shallow.weights_of(shallow.spectrum_of(problem), found.form)
                 error = max(_relative(new, old) for new, old in zip(back, params, strict=True))
-                yield Trial(error, 1e-5, "weights rebuilt from C, V and L_1 = A_1")
-    yield Trial(undecided / num_instances, 0.3, f"{undecided} of {num_instances} starts not converged or ambiguous")
+                yield Trial(error, TOLERANCE, "weights rebuilt from C, V and L_1 = A_1")
+    yield Trial(stalled / num_instances, 0.2, f"{stalled} of {num_instances} starts did not converge")
+    yield Trial(ambiguous / num_instances, 0.2, f"{ambiguous} of {num_instances} zeros of ambiguous rank")
 
 
 def _check_round_trip(rng: np.random.Generator, num_instances: int) -> Iterator[Trial]:
@@ -187,10 +195,6 @@ def _printed_categories() -> Trial:
 # --- Proposition 3, Theorem 2 -----------------------------------------------------------------------------------------
 
 
-def _is_inverted(member: CriticalClass) -> bool:
-    return member.category == "non-optimal"
-
-
 def _is_not_global(member: CriticalClass) -> bool:
     return not member.is_global
 
@@ -202,7 +206,7 @@ def _misses_with_free_row(point: Point) -> bool:
 
 def _check_item_1(rng: np.random.Generator, num_instances: int) -> Iterator[Trial]:
     for _ in range(num_instances):
-        point = random_point(rng, _is_inverted)
+        point = random_point(rng, lambda member: member.category == "non-optimal")
         eps = float(rng.uniform(0.01, 1.0))
         moved = shallow.rank_preserving_descent(point.problem, point.form, eps)
         yield _exactness(point, moved)
@@ -304,27 +308,27 @@ STATEMENTS: tuple[Statement, ...] = (
     Statement(
         "002", "Lemma 1",
         "At a critical point P Sigma P = Sigma P = P Sigma, with P the projector on the column space of A_2.",
-        (f"{PACKAGE}.recover_pattern",), _check_lemma_1, quick=100, thorough=2000,
+        (f"{PACKAGE}.recover_pattern",), _check_lemma_1, quick=100, thorough=1500,
     ),
     Statement(
         "002", "Theorem 1 (sufficiency)",
         "Weights of the form (1)-(2) with any L_1 of (3) are critical, and their pattern and P are recovered.",
-        (f"{PACKAGE}.construct", f"{PACKAGE}.admissible_offset"), _check_sufficiency, quick=100, thorough=3000,
+        (f"{PACKAGE}.construct", f"{PACKAGE}.admissible_offset"), _check_sufficiency, quick=100, thorough=2000,
     ),
     Statement(
         "002", "Theorem 1 (necessity)",
         "Zeros of the gradient found by least squares have the form (1)-(3) and the loss of their class.",
-        (f"{PACKAGE}.decompose",), _check_necessity, quick=20, thorough=500,
+        (f"{PACKAGE}.decompose",), _check_necessity, quick=15, thorough=300,
     ),
     Statement(
         "002", "Theorem 1 (inverse)",
         "V, C and L_1 = A_1 are read off a critical point, and rebuild it to 1e-12.",
-        (f"{PACKAGE}.decompose", f"{PACKAGE}.weights_of"), _check_round_trip, quick=100, thorough=3000,
+        (f"{PACKAGE}.decompose", f"{PACKAGE}.weights_of"), _check_round_trip, quick=100, thorough=1500,
     ),
     Statement(
         "002", "Theorem 1 (proof)",
         "G = C^{-1} V^T U^T satisfies A_2 G = P and G A_2 G = G, which is all that formula (1) needs.",
-        (f"{PACKAGE}.weights_of",), _check_inner_inverse, quick=100, thorough=2000,
+        (f"{PACKAGE}.weights_of",), _check_inner_inverse, quick=100, thorough=1500,
         correction="The proof takes G for the pseudoinverse of A_2, which it is only if the row spaces of C_top and "
         "C_bot are orthogonal.",
         as_printed=_printed_pseudoinverse,
@@ -332,17 +336,17 @@ STATEMENTS: tuple[Statement, ...] = (
     Statement(
         "002", "eq. (3)",
         "For any L_1 the weights (1)-(2) have grad_{A_1} = 0 and grad_{A_2} = -[matrix of (3)] C^{-T}.",
-        (f"{PACKAGE}.condition_three",), _check_condition_three, quick=100, thorough=3000,
+        (f"{PACKAGE}.condition_three",), _check_condition_three, quick=100, thorough=2000,
     ),
     Statement(
         "002", "Proposition 1",
         "At a critical point the loss is 1/2 (Tr Y Y^T - sum p_i sigma_i).",
-        (f"{PACKAGE}.critical_class",), _check_loss, quick=100, thorough=3000,
+        (f"{PACKAGE}.critical_class",), _check_loss, quick=100, thorough=2000,
     ),
     Statement(
         "002", "Proposition 2",
         "A critical point is a global minimum exactly when it captures the largest min(d_1, d_2, N) positive values.",
-        (f"{PACKAGE}.critical_class",), _check_global, quick=100, thorough=3000,
+        (f"{PACKAGE}.critical_class",), _check_global, quick=100, thorough=2000,
         correction="Its last sentence, 'A_1 can be non-full rank with rank(A_2) = ...', means A_2.",
     ),
     Statement(
@@ -357,7 +361,7 @@ STATEMENTS: tuple[Statement, ...] = (
         "002", "Proposition 3, item 1",
         "Turning a captured vector to a missed one of larger sigma, or from the null space, keeps the rank of A_2 and "
         "lowers the loss by exactly 1/2 eps^2/(1+eps^2) (sigma_i - sigma_j).",
-        (f"{PACKAGE}.rank_preserving_descent",), _check_item_1, quick=50, thorough=1500,
+        (f"{PACKAGE}.rank_preserving_descent",), _check_item_1, quick=50, thorough=1000,
         correction="The printed decrease has no factor 1/2, and the null space is not admitted as sigma_j = 0.",
         as_printed=_printed_item_1,
     ),
@@ -365,25 +369,25 @@ STATEMENTS: tuple[Statement, ...] = (
         "002", "Proposition 3, item 2",
         "The rank-increasing perturbation changes the loss by 1/2 eps2^2 a + (1/2 eps1^2 eps2^2 - eps1 eps2) sigma_q; "
         "least at eps2 = eps1 sigma_q / (a + eps1^2 sigma_q), wherever a positive value is missed and k < d_1.",
-        (f"{PACKAGE}.rank_increasing_descent", f"{PACKAGE}.best_second_step"), _check_item_2, quick=50, thorough=1500,
+        (f"{PACKAGE}.rank_increasing_descent", f"{PACKAGE}.best_second_step"), _check_item_2, quick=50, thorough=800,
         correction="The proof has sigma_k, of the last captured group; it is that of the added vector (position q).",
         as_printed=_printed_item_2,
     ),
     Statement(
         "002", "Proposition 3, item 3",
         "At any point with A_2 A_1 X != 0, critical or not, scaling a row of A_2 raises the loss.",
-        (f"{PACKAGE}.ascent",), _check_item_3, quick=50, thorough=1500,
+        (f"{PACKAGE}.ascent",), _check_item_3, quick=50, thorough=1000,
     ),
     Statement(
         "002", "Theorem 2",
         "Every non-global critical point has a descent and an ascent direction, so it is a saddle.",
-        (f"{PACKAGE}.descent", f"{PACKAGE}.ascent"), _check_theorem_2, quick=50, thorough=1500,
+        (f"{PACKAGE}.descent", f"{PACKAGE}.ascent"), _check_theorem_2, quick=50, thorough=1000,
         correction="The restriction to A_2 A_1 X != 0 in item 2 is unnecessary.",
     ),
     Statement(
         "002", "Remark after Theorem 2",
         "Every non-global critical point is a strict saddle: a 2x2 form gives a direction of negative curvature.",
-        (f"{PACKAGE}.strictness_certificate",), _check_strictness, quick=50, thorough=1500,
+        (f"{PACKAGE}.strictness_certificate",), _check_strictness, quick=50, thorough=1200,
         correction="'The saddle points can be non-strict': the example has loss 0 and is a global minimum.",
         as_printed=_printed_strictness,
     ),
@@ -391,6 +395,6 @@ STATEMENTS: tuple[Statement, ...] = (
         "002", "Theorem 2 (Morse index)",
         "Not in the paper. The index is #{(i missed, j captured): sigma_i > sigma_j} + (d_1 - k) #{i missed positive}, "
         "and the nullity follows from rank(A_1 X); proved in the code's documentation, here against eigenvalues.",
-        (f"{PACKAGE}.critical_class", f"{PACKAGE}.nullity"), _check_index, quick=100, thorough=3000,
+        (f"{PACKAGE}.critical_class", f"{PACKAGE}.nullity"), _check_index, quick=100, thorough=2000,
     ),
 )  # fmt: skip

@@ -186,8 +186,10 @@ def _gradient_defect(problem: Regression, spectrum: DataSpectrum, layers: Layers
 
 
 def _output_size(problem: Regression, spectrum: DataSpectrum) -> float:
-    """``||T||``, or ``||Y||`` when T is nothing but rounding."""
-    return float(np.linalg.norm(spectrum.outputs)) if spectrum.num_positive else float(np.sqrt(2 * problem.irreducible))
+    """``||T||``; ``||Y||`` when T is nothing but rounding, ``||X||`` when Y is zero."""
+    if spectrum.num_positive:
+        return float(np.linalg.norm(spectrum.outputs))
+    return float(np.sqrt(2.0 * problem.irreducible)) or float(np.linalg.norm(spectrum.inputs, 2))
 
 
 def _loss(problem: Regression, layers: Layers) -> float:
