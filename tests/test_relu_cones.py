@@ -1,6 +1,5 @@
 """Cones and classes of ReLU networks with one hidden layer: paper 002, section 4, against independent answers."""
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -9,11 +8,10 @@ import pytest
 
 from gradflow import Regression, checks, losses, networks, regularizers
 from gradflow.critical_sets import relu_cones
-from gradflow.critical_sets.relu_cones import cones, feasibility, kinks
+from gradflow.critical_sets.relu_cones import cones
 from gradflow.critical_sets.relu_cones.linear_programs import RowCone
 from gradflow.critical_sets.relu_cones.pieces import piece_of
 from gradflow.critical_sets.relu_cones.regressions import relu_data
-from gradflow.verification import paper_002_relu
 from gradflow.verification.relu_instances import (
     EXAMPLE_1,
     EXAMPLE_TABLE,
@@ -24,7 +22,6 @@ from gradflow.verification.relu_instances import (
     random_problem,
     relu_problem,
 )
-from gradflow.verification.statement import verify
 
 GOLDEN = {
     case["id"]: case
@@ -394,21 +391,3 @@ def test_with_two_units_only_a_loss_of_zero_is_called_global():
     rng = np.random.default_rng(2)
     classes = relu_cones.enumerate_classes(relu_problem(rng.normal(size=(1, 3)), rng.normal(size=(2, 3)), 2))
     assert not any(entry.is_global for entry in classes)
-
-
-# --- statements ---
-
-
-@pytest.mark.parametrize("statement", paper_002_relu.STATEMENTS, ids=lambda statement: statement.name)
-def test_every_statement_is_as_expected(statement):
-    verdict = verify(dataclasses.replace(statement, quick=min(statement.quick, 2)))
-    assert verdict.is_as_expected, (verdict.failures, verdict.error)
-
-
-def test_a_broken_formula_fails_its_statement(monkeypatch):
-    statements = {statement.number: statement for statement in paper_002_relu.STATEMENTS}
-    monkeypatch.setattr(feasibility, "_has_both_signs", lambda *_: True)
-    assert not verify(dataclasses.replace(statements["Proposition 7"], quick=10)).holds
-    monkeypatch.undo()
-    monkeypatch.setattr(kinks, "faces", lambda data: tuple(face for face in cones.faces(data) if not face[1]))
-    assert not verify(statements["Proposition 7, entire parameter space"]).is_as_expected

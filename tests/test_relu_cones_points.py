@@ -1,5 +1,6 @@
 """Single points of ReLU networks with one hidden layer: construction, recognition, one-sided derivatives, descent."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 from gradflow import checks
 from gradflow.critical_sets import relu_cones
 from gradflow.critical_sets.classes import CriticalClass
-from gradflow.critical_sets.relu_cones import second_order, stationarity
+from gradflow.critical_sets.relu_cones import cones, feasibility, kinks, second_order, stationarity
 from gradflow.critical_sets.relu_cones.kinks import is_kink_minimum
 from gradflow.critical_sets.relu_cones.pieces import piece_of
 from gradflow.critical_sets.relu_cones.regressions import relu_data
+from gradflow.verification import paper_002_relu
 from gradflow.verification.relu_instances import (
     CAVEAT,
     EXAMPLE_1,
@@ -23,6 +25,7 @@ from gradflow.verification.relu_instances import (
     random_problem,
     relu_problem,
 )
+from gradflow.verification.statement import verify
 
 GOLDEN = {
     case["id"]: case
@@ -343,3 +346,21 @@ def test_samples_of_a_class_differ_and_repeat_with_the_generator():
     first, again, other = (relu_cones.sample(problem, entry, np.random.default_rng(seed)) for seed in (0, 0, 1))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not np.allclose(first[0], other[0])
+
+
+# --- statements ---
+
+
+@pytest.mark.parametrize("statement", paper_002_relu.STATEMENTS, ids=lambda statement: statement.name)
+def test_every_statement_is_as_expected(statement):
+    verdict = verify(dataclasses.replace(statement, quick=min(statement.quick, 2)))
+    assert verdict.is_as_expected, (verdict.failures, verdict.error)
+
+
+def test_a_broken_formula_fails_its_statement(monkeypatch):
+    statements = {statement.number: statement for statement in paper_002_relu.STATEMENTS}
+    monkeypatch.setattr(feasibility, "_has_both_signs", lambda *_: True)
+    assert not verify(dataclasses.replace(statements["Proposition 7"], quick=10)).holds
+    monkeypatch.undo()
+    monkeypatch.setattr(kinks, "faces", lambda data: tuple(face for face in cones.faces(data) if not face[1]))
+    assert not verify(statements["Proposition 7, entire parameter space"]).is_as_expected

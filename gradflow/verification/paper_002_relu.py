@@ -13,7 +13,7 @@ from scipy.optimize import nnls
 
 from gradflow.critical_sets import relu_cones
 from gradflow.critical_sets.classes import CriticalClass
-from gradflow.critical_sets.relu_cones.cones import dead_row
+from gradflow.critical_sets.relu_cones.cones import dead_row, row_cone
 from gradflow.critical_sets.relu_cones.pieces import piece_of
 from gradflow.critical_sets.relu_cones.regressions import Layers, ReluData, relu_data
 from gradflow.problem import Regression
@@ -57,9 +57,9 @@ def _check_partition(rng: np.random.Generator, count: int) -> Iterator[Trial]:
             cone = relu_cones.cone_of(problem, (row, second))
             yield Trial.agreement(cone.is_product and cone.samples in cones, True, f"row {row}")
         for samples in cones:
-            piece = piece_of(data, samples)
-            silent = relu_cones.existence(problem, samples, (0,) * len(piece.groups)).exists
-            yield Trial.agreement(silent in (True, False), True)
+            outside = tuple(index for index in data.live if index not in samples)
+            row = row_cone(data, samples, outside).point()[1]
+            yield Trial.agreement(relu_cones.cone_of(problem, (row[None], second)).samples, samples)
 
 
 def _printed_partition() -> Trial:

@@ -125,6 +125,8 @@ def feasible_rows(
 ) -> Existence:
     """:func:`existence` for the first directions of each group (any of them for one unit); dead units left out.
 
+    With `zero` the rows are confined to a face and only its relative interior is asked for.
+
     Proof for k < n. Rows of A1 in F and C_top with ``C_top A1 X_J = B X_J`` are all that is asked, so the rows of B
     lie in span(F) + free. Conversely let p be the sum of spanning members of F; then ``p + eps (b_i + free)`` is in F
     for small eps, and p with these k_+ rows spans what is needed; further copies of p give the null vectors that
@@ -149,6 +151,8 @@ def feasible_rows(
     if interior is True:
         more = _spanning(cone, piece, row, targets, any_will_do=n == 1)[1] if n > 1 else ()
         return Existence(True, True, margin, (row, *more), piece)
+    if zero:
+        return Existence(interior, interior, margin, (), piece)
     nonempty, row = cone.decides_nonempty()
     if nonempty is not True:
         return Existence(_both(nonempty, interior), interior, margin, (), piece)

@@ -50,7 +50,9 @@ class RowCone:
     negative: Float[np.ndarray, "d_0 num_negative"]
 
     def strict_point(self) -> tuple[float, Float[np.ndarray, " d_0"]]:
-        """The largest t with ``a x_j >= t, a x_k <= -t, |z| <= 1, t <= 1`` and a row that attains it."""
+        """The largest t with ``a x_j >= t, a x_k <= -t, |z| <= 1, t <= 1`` and a row that attains it; 0 if none."""
+        if self.depth(strict=True) <= NOISE:
+            return 0.0, np.zeros(self.basis.shape[1])
         return self._widest(strict=True, slack=0.0)
 
     def point(self, slack: float = 0.0) -> tuple[float, Float[np.ndarray, " d_0"]]:
