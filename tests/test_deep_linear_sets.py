@@ -6,7 +6,6 @@ from pathlib import Path
 
 import constructed_points
 import jax
-import linear_oracle
 import numpy as np
 import pytest
 from scipy.optimize import least_squares
@@ -14,6 +13,8 @@ from scipy.optimize import least_squares
 from gradflow import Regression, checks, networks
 from gradflow.critical_sets import critical_values, deep_linear
 from gradflow.critical_sets.deep_linear import rank_patterns
+from gradflow.verification import deep_points
+from gradflow.verification.deep_points import gradient_size
 
 CASES = {
     case["id"]: case for case in json.loads((Path(__file__).parent / "golden/papers_000_002.json").read_text())["cases"]
@@ -37,10 +38,6 @@ def drawn_problem(shape, seed=0):
 
 def shape_id(shape):
     return "-".join(map(str, shape[0])) + (f", rank {shape[1]}" if shape[1] else "")
-
-
-def gradient_size(problem, params):
-    return max(np.abs(layer).max() for layer in linear_oracle.gradient(problem, params)) / problem.gradient_scale
 
 
 def key_of(counts, ranks):
@@ -88,9 +85,10 @@ def test_g12_the_recursion_without_offsets_returns_a_critical_point_of_another_p
 def test_the_tests_own_gradient_and_hessian_are_those_of_the_problem():
     problem = drawn_problem(SHAPES[0])
     params = tuple(np.asarray(layer) for layer in problem.init(0))
-    np.testing.assert_allclose(linear_oracle.hessian(problem, params), problem.hessian(params), atol=1e-12)
-    for own, layer in zip(linear_oracle.gradient(problem, params), problem.gradient(params), strict=True):
-        np.testing.assert_allclose(own, layer, atol=1e-12)
+    np.testing.assert_allclose(deep_points.hessian(problem, params), problem.hessian(params), atol=1e-12)
+    gradient = deep_points.flatten(problem.gradient(params))
+    np.testing.assert_allclose(deep_points.gradient(problem, params), gradient, atol=1e-12)
+    assert deep_points.loss(problem, params) == pytest.approx(float(problem.loss(params)), rel=1e-13)
 
 
 # --- classes ----------------------------------------------------------------------------------------------------------
@@ -108,7 +106,7 @@ def test_every_class_has_members_and_they_are_what_it_says(shape):
         assert key_of(point.counts, point.ranks) == key_of(**item.pattern)
         assert (point.category, point.strict) == (item.category, item.strict)
         assert float(problem.loss(params)) == pytest.approx(item.loss, rel=1e-12, abs=1e-13)
-        assert linear_oracle.inertia(problem, params) == (item.index, item.nullity)
+        assert deep_points.inertia(problem, params) == (item.index, item.nullity)
         assert item.strict == (item.index > 0) and item.is_global == (item.loss == classes[0].loss)
         assert item.rank == sum(item.pattern["counts"]) == point.recognised.rank
 

@@ -1,5 +1,424 @@
-"""Statements of paper_002_deep, each with its check."""
+"""Statements of paper 002 on deep linear networks (section 3), each with its check.
 
-from gradflow.verification.statement import Statement
+Tolerances: constructed points have well conditioned layers, so identities hold to 1e-15 times small powers of norms of
+order one; 1e-9 is far above that and far below any wrong term. Decisions (categories, inertia) must agree exactly.
+"""
 
-STATEMENTS: tuple[Statement, ...] = ()
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradflow.critical_sets import critical_values, deep_linear
+from gradflow.verification import deep_points
+from gradflow.verification.deep_points import DeepPoint, diagonal_problem, random_point, random_problem
+from gradflow.verification.statement import Statement, Trial
+
+ROUNDING = 1e-9
+CRITICAL = 1e-10
+"""Largest gradient of a constructed point, relative to the problem's."""
+
+_PACKAGE = "gradflow.critical_sets.deep_linear."
+
+
+def _points(rng: np.random.Generator, count: int) -> Iterator[DeepPoint]:
+    """Points of eight at a time on one problem, so that not every point has a new shape."""
+    problem = random_problem(rng)
+    for number in range(count):
+        problem = random_problem(rng) if number and number % 8 == 0 else problem
+        yield random_point(rng, problem)
+
+
+# --- Theorem 3 --------------------------------------------------------------------------------------------------------
+
+
+def _theorem_3(rng: np.random.Generator, count: int) -> Iterator[Trial]:
+    for point in _points(rng, count):
+        yield Trial(deep_points.gradient_size(point.problem, point.params), CRITICAL, point.described)
+        found = deep_linear.decompose(point.problem, point.params)
+        yield Trial(found.residual, ROUNDING, f"residual of (4)-(6), {point.described}")
+        yield Trial.agreement(found.counts, point.counts, point.described)
+
+
+def _theorem_3_necessity(rng: np.random.Generator, count: int) -> Iterator[Trial]:
+    """Zeros of the gradient found from random starts satisfy (4) and (5) and belong to an enumerated class."""
+    problem = diagonal_problem((2, 2, 2, 2), (2.0, 1.0))
+    known = {(item.pattern["counts"], item.pattern["ranks"]) for item in deep_linear.enumerate_classes(problem)}
+    left_out = 0
+    for params, size in deep_points.found_roots(rng, problem, count):
+        found = deep_linear.decompose(problem, params, rank_tolerance=1e-4, critical_tolerance=1e-3)
+        if size > 1e-12 or found.category == "ambiguous":
+            left_out += 1
+            continue
+        yield Trial.agreement((found.counts, found.ranks) in known, True, f"a class for p(0) = {found.counts}")
+        yield Trial(abs(found.loss - deep_points.loss(problem, params)), 1e-8, "loss of the recovered pattern")
+    yield Trial(left_out, max(4, 0.6 * count), f"{left_out} of {count} not converged or of ambiguous rank")
+
+
+def _classes(rng: np.random.Generator, count: int) -> Iterator[Trial]:
+    for number in range(count):
+        problem = random_problem(rng, number % len(deep_points.SHAPES))
+        item, params = deep_points.random_member(rng, problem)
+        found = deep_linear.decompose(problem, params)
+        label = f"{item.category}, p = {item.pattern['counts']}, ranks {item.pattern['ranks']}"
+        yield Trial.agreement((found.counts, found.ranks), (item.pattern["counts"], item.pattern["ranks"]), label)
+        yield Trial.agreement((found.category, found.strict), (item.category, item.strict), label)
+        yield Trial.agreement(deep_points.inertia(problem, params), (item.index, item.nullity), f"inertia, {label}")
+        yield Trial(abs(deep_points.loss(problem, params) - item.loss), ROUNDING * (1 + item.loss), f"loss, {label}")
+
+
+def _remark_on_recursion(rng: np.random.Generator, count: int) -> Iterator[Trial]:
+    for number in range(count):
+        problem = random_problem(rng, number % len(deep_points.SHAPES))
+        declare = deep_points.random_declaration(rng, problem)
+        result = deep_linear.construct_by_recursion(problem, declare, deep_points.random_mixings(rng, problem))
+        yield Trial(deep_points.gradient_size(problem, result.params), CRITICAL, "gradient with L = 0")
+        found = deep_linear.decompose(problem, result.params)
+        value = deep_points.loss(problem, result.params)
+        yield Trial(abs(found.loss - value), ROUNDING * (1 + value), "loss of the recomputed pattern")
+        if result.is_consistent:
+            yield Trial(abs(result.declared_loss - value), ROUNDING * (1 + value), "loss of a consistent declaration")
+
+
+def _remark_as_printed() -> Trial:
+    problem = diagonal_problem((2, 2, 2, 2), (2.0, 1.0))
+    result = deep_linear.construct_by_recursion(problem, [((1, 1), 0), ((1, 0), 0)])
+    return Trial(max(result.inconsistency), ROUNDING, "V_0 = I, V_1 = [e_1, 0], C = I, L = 0: A_3 A_2 against I")
+
+
+def _rank_index(rng: np.random.Generator, count: int) -> Iterator[Trial]:
+    for point in _points(rng, count):
+        for level in deep_linear.decompose(point.problem, point.params).levels:
+            behind = np.linalg.multi_dot([np.eye(point.params[-1].shape[0]), *reversed(point.params[level.k + 1 :])])
+            rank = int(np.linalg.matrix_rank(behind, tol=1e-8))
+            yield Trial.agreement(sum(level.counts) + level.num_zero, rank, f"k = {level.k}, {point.described}")
+
+
+def _rank_index_as_printed() -> Trial:
+    problem = diagonal_problem((2, 1, 2), (1.0, 0.0))
+    params = (np.zeros((1, 2)), np.array([[0.0], [1.0]]))
+    level = deep_linear.decompose(problem, params).levels[0]
+    rank = int(np.linalg.matrix_rank(params[1] @ params[0]))
+    return Trial.agreement(sum(level.counts) + level.num_zero, rank, "rank A_(2,1) = 0, but p_bar(0) = 1")
+
+
+def _condition_6(rng: np.random.Generator, count: int) -> Iterator[Trial]:
+    """With the recursion and one random offset: critical exactly when both conditions of (6) hold, at k = l - 1."""
+    for number in range(count):
+        problem = random_problem(rng, number % len(deep_points.SHAPES))
+        shapes = problem.network.shapes[:-1]
+        offsets = [np.zeros(shape) for shape in shapes]
+        last = len(shapes) - 1
+        offsets[last] = rng.normal(size=shapes[last]) * (number % 3 > 0)
+        declare = deep_points.random_declaration(rng, problem)
+        result = deep_linear.construct_by_recursion(problem, declare, None, offsets)
+        found = deep_linear.decompose(problem, result.params)
+        is_critical = deep_points.gradient_size(problem, result.params) <= 1e-8
+        kept = max(found.optimality_residual, *(level.residual for level in found.levels)) <= 1e-6
+        yield Trial.agreement(kept, is_critical, "(4), (5) and (6) at k = l - 1")
+
+
+def _condition_6_as_printed() -> Trial:
+    problem = diagonal_problem((2, 2, 2), (2.0, 1.0))
+    result = deep_linear.construct_by_recursion(problem, [((1, 0), 0)], None, [np.ones((2, 2))])
+    size = deep_points.gradient_size(problem, result.params)
+    return Trial(size, CRITICAL, "l = 2, L_1 = ones: (4), (5) hold and no k is left for (6), but the gradient is not 0")
+
+
+# --- Propositions 4 and 5 ---------------------------------------------------------------------------------------------
+
+
+def _proposition_4(rng: np.random.Generator, count: int) -> Iterator[Trial]:
+    for point in _points(rng, count):
+        value = deep_points.loss(point.problem, point.params)
+        for level in deep_linear.decompose(point.problem, point.params).levels:
+            yield Trial(abs(level.loss - value), ROUNDING * (1 + value), f"k = {level.k}, {point.described}")
+
+
+def _proposition_5(rng: np.random.Generator, count: int) -> Iterator[Trial]:
+    for point in _points(rng, count):
+        smallest = float(critical_values(point.problem).values[0])
+        is_smallest = deep_points.loss(point.problem, point.params) <= smallest + 1e-9 * (1 + smallest)
+        found = deep_linear.decompose(point.problem, point.params)
+        yield Trial.agreement(found.category == "global", is_smallest, point.described)
+
+
+def _bottleneck_as_printed() -> Trial:
+    deep = deep_linear.enumerate_classes(diagonal_problem((3, 3, 1, 3), (3.0, 2.0, 1.0)))[0].loss
+    shallow = deep_linear.enumerate_classes(diagonal_problem((3, 3, 3), (3.0, 2.0, 1.0)))[0].loss
+    return Trial(abs(deep - shallow), ROUNDING, f"widths 3-3-1-3: minimum {deep}, of the shallow network {shallow}")
+
+
+# --- Theorem 4 --------------------------------------------------------------------------------------------------------
+
+
+def _members(rng: np.random.Generator, count: int, category: str) -> Iterator[DeepPoint]:
+    """Members of classes of one category, with the widths in `described`."""
+    shapes = [0, 1, 2, 4, 6]
+    for number in range(count):
+        problem = random_problem(rng, shapes[number // 8 % len(shapes)])
+        chosen = [item for item in deep_linear.enumerate_classes(problem) if item.category == category]
+        item = chosen[rng.integers(len(chosen))]
+        params = deep_linear.sample(problem, item, rng)
+        yield DeepPoint(problem, params, item.pattern["counts"], 0, category)
+
+
+def _item_1(rng: np.random.Generator, count: int) -> Iterator[Trial]:
+    for point in _members(rng, count, "deep-non-optimal"):
+        before = deep_points.loss(point.problem, point.params)
+        for eps in (0.05, 1.0):
+            moved = deep_linear.rotate_captured(point.problem, point.params, eps)
+            change = deep_points.loss(point.problem, moved.params) - before
+            yield Trial(abs(change - moved.change), ROUNDING * (1 + before), f"eps = {eps}, {point.described}")
+            yield Trial(change, 0.0, f"lower, eps = {eps}, {point.described}")
+        ranks = [int(np.linalg.matrix_rank(layers[-1], tol=1e-8)) for layers in (point.params, moved.params)]
+        yield Trial.agreement(ranks[1], ranks[0], f"rank A_l, {point.described}")
+
+
+def _non_optimal_example() -> tuple[DeepPoint, deep_linear.Level]:
+    """Captures s_2 = 1 and misses s_1 = 2, with rank A_3 = 2 > rank A_(3,2) = 1."""
+    problem = diagonal_problem((2, 2, 2, 2), (2.0, 1.0))
+    params = deep_linear.construct(problem, (0, 1), blocks=[np.zeros((1, 2)), np.zeros((1, 1)), np.ones((1, 1))])
+    return DeepPoint(problem, params, (0, 1), 0, "example"), deep_linear.decompose(problem, params).levels[0]
+
+
+def _item_1_as_printed() -> Trial:
+    point, _ = _non_optimal_example()
+    eps = 0.5
+    moved = deep_linear.rotate_captured(point.problem, point.params, eps)
+    change = deep_points.loss(point.problem, moved.params) - deep_points.loss(point.problem, point.params)
+    printed = -(eps**2) / (1 + eps**2) * (4.0 - 1.0)
+    return Trial(abs(change - printed), ROUNDING, f"change {change:.6g}, printed without 1/2 {printed:.6g}")
+
+
+def _item_1_rank_as_printed() -> Trial:
+    point, level = _non_optimal_example()
+    eps, captured = 0.5, level.recovery.capture.directions
+    turned = (captured + eps * level.spectrum.left[:, :1]) / np.sqrt(1 + eps**2)
+    last = turned @ captured.T @ point.params[-1]
+    ranks = [int(np.linalg.matrix_rank(layer, tol=1e-8)) for layer in (last, point.params[-1])]
+    return Trial.agreement(ranks[0], ranks[1], f"rank of M_k (U_k S_k)^T A_l is {ranks[0]}, of A_l {ranks[1]}")
+
+
+def _item_2(rng: np.random.Generator, count: int) -> Iterator[Trial]:
+    for point in _members(rng, count, "deep-optimal"):
+        before = deep_points.loss(point.problem, point.params)
+        for eps1, eps2 in ((0.3, None), (0.7, 0.2)):
+            moved = deep_linear.add_missed(point.problem, point.params, eps1, eps2)
+            change = deep_points.loss(point.problem, moved.params) - before
+            yield Trial(abs(change - moved.change), ROUNDING * (1 + before), f"eps1 = {eps1}, {point.described}")
+            if eps2 is None:
+                yield Trial(change, 0.0, f"lower, {point.described}")
+                ranks = [int(np.linalg.matrix_rank(layers[-1], tol=1e-8)) for layers in (point.params, moved.params)]
+                yield Trial.agreement(ranks[1], ranks[0] + 1, f"rank A_l, {point.described}")
+
+
+def _item_3(rng: np.random.Generator, count: int) -> Iterator[Trial]:
+    """Any point with ``A_(l,1) X != 0``, critical or not: scaling a row of ``A_l`` up or down raises the loss."""
+    for point in _points(rng, count):
+        step = 0.1 * (sum(point.counts) == 0)
+        params = tuple(layer + step * rng.normal(size=layer.shape) for layer in point.params)
+        assert point.problem.statistics is not None
+        product = np.linalg.multi_dot([*reversed(params), np.asarray(point.problem.statistics.root)])
+        row = int(np.argmax(np.linalg.norm(product, axis=1)))
+        before, highest = deep_points.loss(point.problem, params), -np.inf
+        for factor in (0.9, 1.1):
+            last = np.array(params[-1])
+            last[row] *= factor
+            highest = max(highest, deep_points.loss(point.problem, (*params[:-1], last)) - before)
+        yield Trial(-highest, -0.004 * float(np.sum(product[row] ** 2)), point.described)
+
+
+def _categories(rng: np.random.Generator, count: int) -> Iterator[Trial]:
+    """Every non-global point has one of three labels, the first two strict; strictness is that of the Hessian."""
+    for point in _points(rng, count):
+        found = deep_linear.decompose(point.problem, point.params)
+        yield Trial.agreement(found.category in deep_linear.CATEGORIES[:4], True, point.described)
+        negative = deep_points.inertia(point.problem, point.params)[0] > 0
+        yield Trial.agreement(found.strict, negative, f"{found.category}, {point.described}")
+        yield Trial.agreement(found.recognised.strict in (found.strict, None), True, f"recognise, {point.described}")
+        if found.category in ("deep-non-optimal", "deep-optimal"):
+            yield Trial.agreement(negative, True, f"{found.category} is strict, {point.described}")
+
+
+def _categories_as_printed() -> Trial:
+    problem = diagonal_problem((2, 1, 2), (1.0, 0.0))
+    params = (np.zeros((1, 2)), np.array([[0.0], [1.0]]))
+    found = deep_linear.decompose(problem, params)
+    level = found.levels[0]
+    non_optimal = any(
+        level.counts[i] < size and any(level.counts[i + 1 :]) for i, size in enumerate(level.spectrum.multiplicities)
+    )
+    optimal = level.recovery.rank < 1
+    return Trial.agreement(non_optimal or optimal, found.category != "global", "A_2 = e_2, A_1 = 0, Y = diag(1, 0)")
+
+
+def _remaining_is_mixed() -> Trial:
+    problem = diagonal_problem((3, 2, 2, 3), (3.0, 2.0, 1.0))
+    strict = {item.strict for item in deep_linear.enumerate_classes(problem) if item.category == "remaining"}
+    return Trial.agreement(len(strict), 1, f"strictness of the remaining classes of widths 3-2-2-3: {strict}")
+
+
+STATEMENTS: tuple[Statement, ...] = (
+    Statement(
+        "002",
+        "Theorem 3",
+        "The block form S, D_h, Z_h with Z_{h-1}..Z_1 M Z_l..Z_{h+1} = 0 is critical, satisfies (4)-(6), and its "
+        "captured "
+        "counts are recovered as p(0).",
+        (_PACKAGE + "construct", _PACKAGE + "fitted_blocks", _PACKAGE + "decompose"),
+        _theorem_3,
+        quick=8,
+        thorough=300,
+    ),
+    Statement(
+        "002",
+        "Theorem 3, necessity",
+        "Zeros of the gradient found from random starts belong to an enumerated class and have the loss of its "
+        "pattern; "
+        "those of ambiguous rank are counted.",
+        (_PACKAGE + "decompose", _PACKAGE + "enumerate_classes"),
+        _theorem_3_necessity,
+        quick=6,
+        thorough=150,
+    ),
+    Statement(
+        "002",
+        "Theorem 3, classes",
+        "The critical set has finitely many classes by captured counts and ranks of partial products; every class has "
+        "members, "
+        "and they share loss, category, strictness, Morse index and nullity.",
+        (_PACKAGE + "enumerate_classes", _PACKAGE + "sample"),
+        _classes,
+        correction="Not in the paper, which gives no list; index and nullity of the blocks by experiment.",
+        quick=3,
+        thorough=300,
+    ),
+    Statement(
+        "002",
+        "Theorem 3, remark",
+        "With L = 0 the recursion (4)-(5) always returns a critical point; its pattern must be recomputed from the "
+        "result.",
+        (_PACKAGE + "construct_by_recursion",),
+        _remark_on_recursion,
+        correction="Printed: with L = 0 eq. (6) is satisfied. False: A_(l,k) = A_(l,k+1) A_k and the declared p(0) "
+        "may fail.",
+        as_printed=_remark_as_printed,
+        quick=8,
+        thorough=300,
+    ),
+    Statement(
+        "002",
+        "Theorem 3, rank",
+        "sum_i p_i(k) + p_bar(k) = rank A_(l,k+2).",
+        (_PACKAGE + "decompose",),
+        _rank_index,
+        correction="Printed: rank A_(l,k+1).",
+        as_printed=_rank_index_as_printed,
+        quick=8,
+        thorough=300,
+    ),
+    Statement(
+        "002",
+        "eq. (6)",
+        "Given (4) and (5), a point is critical exactly when (I - P_col(A_l)) Y X^T A_(l-1,1)^T = 0 and the products "
+        "are "
+        "consistent.",
+        (_PACKAGE + "decompose",),
+        _condition_6,
+        correction="Printed for k = 2..l-1, which is empty for l = 2 and loses eq. (3); read the second part at k = l "
+        "- 1.",
+        as_printed=_condition_6_as_printed,
+        quick=7,
+        thorough=200,
+    ),
+    Statement(
+        "002",
+        "Proposition 4",
+        "The loss is 1/2 (Tr Y Y^T - sum_i p_i(k) sigma_i(k)) for every level k, not only k = 0.",
+        (_PACKAGE + "decompose",),
+        _proposition_4,
+        quick=8,
+        thorough=300,
+    ),
+    Statement(
+        "002",
+        "Proposition 5",
+        "A critical point is a global minimiser exactly when it captures the min(d_1..d_l) largest positive values.",
+        (_PACKAGE + "decompose", "gradflow.critical_sets.critical_values"),
+        _proposition_5,
+        correction="The proof says that the deep network achieves the minimum of the shallow one of hidden width d_1; "
+        "with a "
+        "bottleneck behind it does not. The statement holds.",
+        as_printed=_bottleneck_as_printed,
+        quick=8,
+        thorough=300,
+    ),
+    Statement(
+        "002",
+        "Theorem 4, item 1",
+        "Rotating a captured direction of a deep-non-optimal point changes the loss by "
+        "-1/2 eps^2/(1+eps^2) (sigma_i(k) - sigma_j(k)), the zero group included.",
+        (_PACKAGE + "rotate_captured",),
+        _item_1,
+        correction="The factor 1/2 is missing in the proof, and j may be r(k) + 1.",
+        as_printed=_item_1_as_printed,
+        quick=8,
+        thorough=200,
+    ),
+    Statement(
+        "002",
+        "Theorem 4, item 1 (rank)",
+        "The perturbation O A_l, with a rotation O, keeps the rank of A_l.",
+        (_PACKAGE + "rotate_captured",),
+        _item_1,
+        correction="The proof's M_k (U_k S_k)^T A_l loses rank when rank A_l > rank A_(l,k+2).",
+        as_printed=_item_1_rank_as_printed,
+        quick=4,
+        thorough=50,
+    ),
+    Statement(
+        "002",
+        "Theorem 4, item 2",
+        "Adding the largest missed direction to the last two layers of a deep-optimal point changes the loss by "
+        "1/2 eps2^2 a + (1/2 eps1^2 eps2^2 - eps1 eps2) sigma, and the rank of A_l by one.",
+        (_PACKAGE + "add_missed",),
+        _item_2,
+        correction="The proof says 'not a non-global minimum'; sigma is that of the missed direction.",
+        quick=8,
+        thorough=200,
+    ),
+    Statement(
+        "002",
+        "Theorem 4, item 3",
+        "Scaling a row of A_l raises the loss wherever A_(l,1) X is not zero.",
+        ("gradflow.problem.Regression",),
+        _item_3,
+        quick=8,
+        thorough=200,
+    ),
+    Statement(
+        "002",
+        "Theorem 4, categories",
+        "Every non-global critical point is deep-non-optimal, deep-optimal or remaining; the first two are strict "
+        "saddles, and "
+        "strictness is that of the Hessian.",
+        (_PACKAGE + "decompose", "gradflow.critical_sets.recognise"),
+        _categories,
+        correction="Printed without the zero group: points that capture a zero value are in no category.",
+        as_printed=_categories_as_printed,
+        quick=10,
+        thorough=400,
+    ),
+    Statement(
+        "002",
+        "Theorem 4, remaining points",
+        "The remaining points need a fourth label: some are strict saddles, some have a semidefinite Hessian.",
+        (_PACKAGE + "decompose", _PACKAGE + "enumerate_classes"),
+        _categories,
+        correction="The paper leaves them open; their strictness is not uniform.",
+        as_printed=_remaining_is_mixed,
+        quick=4,
+        thorough=40,
+    ),
+)
+"""Section 3 of paper 002."""
