@@ -131,10 +131,8 @@ def test_what_a_statement_calls_its_code_exists(name):
     pytest.fail(f"no module in {name}")
 
 
-def test_a_counterexample_comes_with_a_correction_and_says_what_it_is():
-    for each in STATEMENTS:
-        if each.as_printed is not None:
-            assert each.correction and each.as_printed().instance, each.name
+def test_a_counterexample_comes_with_a_correction():
+    assert [each.name for each in STATEMENTS if each.as_printed is not None and not each.correction] == []
 
 
 def test_the_page_of_the_documentation_is_that_of_today():
@@ -164,8 +162,8 @@ def test_the_table_has_a_row_for_the_claim_as_printed_and_one_for_the_correction
     answer = call(capsys, "verify")
     assert answer.code == ExitCode.OK
     lines = answer.out.splitlines()
-    assert re.search(r"000 +Lemma 2 +holds +2 +0.5 <= 1", lines[1])
-    assert re.search(r"000 +Lemma 4 \(i\) +as printed +false +1 +2 > 1", lines[2])
+    assert re.search(r"000 +Lemma 2 +holds +2 +0.5 <= 1 +0.5", lines[1])
+    assert re.search(r"000 +Lemma 4 \(i\) +as printed +false +1 +2 > 1 +-1", lines[2])
     assert "x = 2" in lines[3]
     assert re.search(r"000 +Lemma 4 \(i\) +as corrected +holds", lines[4])
     assert lines[-1].startswith("2 statements, 3 comparisons") and "1 shown to be false as printed" in lines[-1]

@@ -11,21 +11,23 @@ from typing import Any
 
 from gradflow.verification import Statement, Trial, Verdict
 
-COLUMNS = f"{'paper':<6}{'statement':<44}{'reading':<14}{'verdict':<11}{'trials':>7}  {'worst':<25}{'seconds':>8}"
+LAYOUT = "{:<6}{:<40}{:<14}{:<10}{:>6}  {:<21}{:>9}{:>8}"
+
+COLUMNS = LAYOUT.format("paper", "statement", "reading", "verdict", "trials", "worst", "margin", "seconds")
 """The heading over :func:`lines_of`."""
 
 INTRODUCTION = (
     "Written by `{command}`, from the same objects that the command tries; do not edit. *Worst* is the comparison "
-    "that came closest to failing, observed `<=` allowed, in the units of the statement. Instances are random and "
-    "their seed fixed: no number here is a proof. A statement that is false as printed has its counterexample "
-    "beside the correction."
+    "that came closest to failing, observed `<=` allowed, in the units of the statement, and *margin* the difference. "
+    "Instances are random and their seed fixed: no number here is a proof. A statement that is false as printed has "
+    "its counterexample beside the correction."
 )
 
 PAPERS = {
-    "000": "Zhou and Liang, gradient dominance and regularity conditions for neural networks",
-    "001": "Zhu, Soudry, Eldar and Wakin, the global optimization geometry of shallow linear neural networks",
-    "002": "Zhou and Liang, critical points of linear neural networks: analytical forms and landscape properties",
-    "003": "Chitour, Liao and Couillet, a geometric approach of gradient descent algorithms in linear neural networks",
+    "000": "Y. Zhou, Y. Liang, *Characterization of gradient dominance and regularity conditions for neural networks*",
+    "001": "Z. Zhu and others, *The global optimization geometry of shallow linear neural networks*",
+    "002": "Y. Zhou, Y. Liang, *Critical points of linear neural networks: analytical forms and landscape properties*",
+    "003": "Y. Chitour and others, *A geometric approach of gradient descent algorithms in linear neural networks*",
 }
 """Authors and titles by the papers' short names."""
 
@@ -35,12 +37,12 @@ def lines_of(verdict: Verdict, explain: bool = False) -> list[str]:
     statement, lines = verdict.statement, []
     reading = ""
     if verdict.printed is not None:
-        lines.append(_line(statement, "as printed", *_printed_words(verdict.printed)))
+        lines.append(_line(statement, "as printed", _printed_word(verdict.printed), 1, verdict.printed, ""))
         lines.append(f"{'':<6}  {verdict.printed.instance}")
     if verdict.printed is not None or statement.correction:
         reading = "as corrected"
-    worst = "" if verdict.worst is None else worst_of(verdict.worst)
-    lines.append(_line(statement, reading, word_of(verdict), str(verdict.trials), worst, f"{verdict.seconds:.1f}"))
+    seconds = f"{verdict.seconds:.1f}"
+    lines.append(_line(statement, reading, word_of(verdict), verdict.trials, verdict.worst, seconds))
     if verdict.error:
         lines.append(f"{'':<6}  {verdict.error}")
     lines += [f"{'':<6}  failed: {trial.instance} ({worst_of(trial)})" for trial in verdict.failures]
@@ -111,27 +113,30 @@ def page(verdicts: Iterable[Verdict], command: str) -> str:
 
 def _block(verdict: Verdict) -> str:
     statement = verdict.statement
-    worst = "" if verdict.worst is None else f"; worst `{worst_of(verdict.worst)}`"
+    worst = ""
+    if verdict.worst is not None:
+        worst = f"; worst `{worst_of(verdict.worst)}`, margin `{_number(verdict.worst.margin)}`"
     comparisons = "1 comparison" if verdict.trials == 1 else f"{verdict.trials} comparisons"
     lines = [f"### {statement.number}", "", statement.claim, ""]
     if statement.correction:
         lines.append(f"- *corrected:* {statement.correction}")
     if verdict.printed is not None:
-        word = _printed_words(verdict.printed)[0]
+        word = _printed_word(verdict.printed)
         lines.append(f"- *as printed:* {word}; {verdict.printed.instance} (`{worst_of(verdict.printed)}`)")
     lines.append(f"- *tried:* **{word_of(verdict)}**, {comparisons}{worst}")
     lines.append(f"- *code:* {', '.join(f'`{name}`' for name in statement.code)}")
     return "\n".join(lines)
 
 
-def _line(statement: Statement, reading: str, word: str, trials: str, worst: str, seconds: str) -> str:
-    number = textwrap.shorten(statement.number, 43, placeholder="...")
-    return f"{statement.paper:<6}{number:<44}{reading:<14}{word:<11}{trials:>7}  {worst:<25}{seconds:>8}".rstrip()
+def _line(statement: Statement, reading: str, word: str, trials: int, worst: Trial | None, seconds: str) -> str:
+    number = textwrap.shorten(statement.number, 39, placeholder="...")
+    closest, margin = ("", "") if worst is None else (worst_of(worst), _number(worst.margin))
+    return LAYOUT.format(statement.paper, number, reading, word, trials, closest, margin, seconds).rstrip()
 
 
-def _printed_words(trial: Trial) -> tuple[str, str, str, str]:
-    """Verdict, count, worst and seconds of the counterexample's line."""
-    return ("NOT FALSE" if trial.holds else "false", "1", worst_of(trial), "")
+def _printed_word(trial: Trial) -> str:
+    """Verdict on the claim as printed, whose counterexample must fail."""
+    return "NOT FALSE" if trial.holds else "false"
 
 
 def _explanation(statement: Statement) -> list[str]:
