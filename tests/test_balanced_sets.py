@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose
 from gradflow import Regression, checks, networks, regularizers
 from gradflow.critical_sets import balanced
 from gradflow.critical_sets.balanced import enumeration
+from gradflow.critical_sets.balanced.sampling import orthogonal
 from gradflow.verification import paper_001
 from gradflow.verification import paper_001_instances as instances
 from gradflow.verification.statement import verify
@@ -87,7 +88,7 @@ def test_classes_say_what_spectra_show_and_points_are_reproduced(weighted):
     for _ in range(40):
         instance = instances.draw(rng, full=None if weighted else True, weighted=weighted)
         problem = instance.problem()
-        params = balanced.sample(problem, rng)
+        params = balanced.random_member(problem, rng)
         assert (
             instances.norm(instance.gradient(params))
             < 1e-9 * (1 + instance.strength) * (1 + instances.norm(params)) ** 3
@@ -138,6 +139,19 @@ def test_the_free_part_is_all_that_unseen_inputs_leave_open():
     assert_allclose(with_free - without, free * [0, 0, 1], atol=1e-14)
 
 
+def test_samples_belong_to_their_class_and_to_their_key():
+    problem, _ = _g19()
+    member = balanced.describe(problem, (1, 0, 1))
+    first, again, other = (balanced.sample(problem, member, key) for key in (3, 3, 4))
+    assert_allclose(first[0], again[0], rtol=0)
+    assert np.max(np.abs(first[0] - other[0])) > 0.01
+    assert balanced.decompose(problem, other).counts == (1, 0, 1)
+    with pytest.raises(checks.InputError, match="family"):
+        balanced.sample(problem, replace(member, family="shallow_linear"), 0)
+    with pytest.raises(checks.InputError, match="counts"):
+        balanced.sample(_problem(np.eye(2), np.eye(2), 1), member, 0)
+
+
 def test_states_far_from_critical_points_are_not_named_after_them():
     problem, _ = _g19()
     point = balanced.construct(problem, (1, 0, 1))
@@ -165,7 +179,7 @@ def test_nearly_equal_singular_values_are_ambiguous():
 )
 def test_directions_have_the_forms_of_the_lemma(counts, form):
     problem, _ = _g19()
-    params = balanced.construct(problem, counts, gauge=instances.orthogonal(2, np.random.default_rng(1)))
+    params = balanced.construct(problem, counts, gauge=orthogonal(2, np.random.default_rng(1)))
     lemma, pair = balanced.lemma_direction(problem, params), balanced.pair_direction(problem, params)
     assert_allclose(lemma.form, -2 * 1.7889400218423335 if form is None else form, rtol=1e-10)
     assert pair.curvature <= lemma.curvature
@@ -173,13 +187,15 @@ def test_directions_have_the_forms_of_the_lemma(counts, form):
 
 
 def test_the_unweighted_problem_has_a_direction_with_and_without_idle_units():
-    problem = _problem(np.diag([1.0, 2.0, 0.5]), np.diag([3.0, 2.0, 1.0]), 2, weighted=False)
+    X, Y = np.diag([1.0, 2.0, 0.5]), np.diag([3.0, 2.0, 1.0])
+    problem, plain = _problem(X, Y, 2, weighted=False), _problem(X, Y, 2, 0.0)
     for counts in ((0, 0, 0), (0, 0, 1), (0, 1, 1), (1, 0, 1)):
         params = balanced.construct(problem, counts)
         direction = balanced.descent_direction(problem, params)
         least = np.linalg.eigvalsh(balanced.hessian(problem, params))[0]
         assert least <= direction.curvature < -1e-3
-        assert_allclose(balanced.quadratic_form(problem, params, direction.direction), direction.form, rtol=1e-12)
+        for chosen in (problem, plain):  # equal: the direction keeps the balance to first order
+            assert_allclose(balanced.quadratic_form(chosen, params, direction.direction), direction.form, rtol=1e-12)
     with pytest.raises(checks.InputError, match="weighted Balance"):
         balanced.pair_direction(problem, params)
     with pytest.raises(checks.InputError, match="unweighted Balance"):

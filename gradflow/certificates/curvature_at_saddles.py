@@ -3,7 +3,8 @@
 Shallow linear networks, paper 001. ``g = f + mu/4 ||W_2^T W_2 - W_1 X X^T W_1^T||^2``, f the squared error, has no
 other critical points than global minima and strict saddles, and at the saddles lambda_min is bounded away from zero by
 the data alone, uniformly; so has ``h``, with ``W_1 W_1^T`` in place of ``W_1 X X^T W_1^T``. f itself has strict saddles
-only as well, but no such number: its saddles include ever more unbalanced ones, at which lambda_min tends to zero.
+only as well, but in general no such number: its saddles include ever more unbalanced ones, at which lambda_min tends to
+zero.
 
 Letters: ``X = U S V^T`` of rank rho, sigma the diagonal of S; ``Y V = P diag(lambda) Q^T``, r positive lambdas;
 ``W* = Y X^+``.
@@ -30,13 +31,15 @@ NO_SADDLES = "Y V is zero: every critical point is a global minimum, and there i
 
 
 def saddle_curvature_certificate(problem: Any) -> Certificate:
-    """The certificate that ``lambda_min(Hessian) <= bound < 0`` at every critical point that is not a global minimum.
+    """The certificate that lambda_min of the Hessian is negative and at most `bound` at every saddle.
+
+    A saddle is a critical point that is not a global minimum: there are no others.
 
     Values, with a weighted Balance (or an unweighted one when ``X X^T = I``): ``bound``, the sharper one
     (:func:`pair_bounds`); ``paper_bound``, (14) or (15); ``lambda_d1`` and ``lambda_next`` of (15). With an unweighted
     Balance: ``bound = -alpha sigma_{r*}(W*)``, with ``alpha, beta`` the extreme eigenvalues of ``X X^T`` and ``sigma``
-    that singular value. Without a regulariser: ``bound = 0`` (strict inequality, not attained, and no better number
-    exists) and ``bound_at_balanced``, which holds at the saddles with ``W_2^T W_2 = W_1 X X^T W_1^T``.
+    that singular value. Without a regulariser: ``bound = 0`` (not attained; in general no better number exists) and
+    ``bound_at_balanced``, which holds at the saddles with ``W_2^T W_2 = W_1 X X^T W_1^T``.
 
     holds is None for problems without theory (another network, depth, loss or regulariser), False when a hypothesis of
     a statement that exists fails.
@@ -88,7 +91,6 @@ def lemma_bound(setting: BalancedSetting) -> tuple[float, float, float]:
     last = float(setting.values[setting.max_rank - 1])
     group = next(g for g in setting.groups if setting.max_rank - 1 in g)
     following = float(setting.values[group[-1] + 1]) if group[-1] + 1 < len(setting.values) else 0.0
-    following = following if len(setting.values) > setting.num_hidden_units else 0.0
     return -2.0 * (last - following) / (1.0 + float(np.sum(setting.scales**-2.0))), last, following
 
 
@@ -208,7 +210,7 @@ def _plain(problem: Regression, structure: tuple[Hypothesis, ...]) -> Certificat
     if conjunction(hypotheses) is not True:
         return Certificate(NAME, False, {}, hypotheses, source, NO_SADDLES)
     values = {"bound": 0.0, "bound_at_balanced": float(np.max(pair_bounds(setting)))}
-    note = "lambda_min < 0 at every saddle, but arbitrarily close to 0 at unbalanced ones: no uniform number exists"
+    note = "lambda_min < 0 at every saddle, but in general arbitrarily close to 0 at unbalanced ones"
     return Certificate(NAME, True, values, hypotheses, source, note)
 
 

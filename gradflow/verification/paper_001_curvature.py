@@ -107,7 +107,7 @@ def form(rng: np.random.Generator, count: int) -> Iterator[Trial]:
         yield Trial(abs(claimed - instance.derivatives(params, direction)[1]), size, "the form, off critical points")
         flat = np.concatenate([layer.ravel() for layer in direction])
         yield Trial(abs(flat @ balanced.hessian(problem, params) @ flat - claimed), size, "the matrix")
-        point = balanced.sample(problem, rng)
+        point = balanced.random_member(problem, rng)
         short = np.sum(((point[1] @ direction[0] + direction[1] @ point[0]) @ instance.X) ** 2)
         residual = (point[1] @ point[0] @ instance.X - instance.Y) @ instance.X.T
         half = point[1].T @ direction[1] - point[0] @ instance.gram @ direction[0].T
@@ -168,7 +168,7 @@ def corollary(rng: np.random.Generator, count: int) -> Iterator[Trial]:
             if instance.units > min(instance.X.shape[0], instance.Y.shape[0]):
                 continue
         problem = instance.problem()
-        params = balanced.sample(problem, rng)
+        params = balanced.random_member(problem, rng)
         member = balanced.describe(problem, balanced.decompose(problem, params).counts)
         if member.is_global:
             continue

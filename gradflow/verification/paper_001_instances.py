@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import scipy.optimize
-import scipy.stats
 from jaxtyping import Float
 
 from gradflow import checks, networks
 from gradflow.critical_sets import balanced
+from gradflow.critical_sets.balanced.sampling import orthogonal
 from gradflow.critical_sets.balanced.setting import Layers
 from gradflow.critical_sets.classes import CriticalClass
 from gradflow.problem import Regression
@@ -195,7 +195,7 @@ def critical_point(rng: np.random.Generator, **settings: Any) -> tuple[Instance,
     """An instance (settings of :func:`draw`), a critical point of its regularised loss, and the class of that."""
     instance = draw(rng, **settings)
     problem = instance.problem()
-    params = balanced.sample(problem, rng)
+    params = balanced.random_member(problem, rng)
     return instance, params, balanced.describe(problem, balanced.decompose(problem, params).counts)
 
 
@@ -207,13 +207,6 @@ def saddles(rng: np.random.Generator, count: int, **settings: Any) -> Iterator[t
         if not member.is_global:
             found += 1
             yield instance, params, member
-
-
-def orthogonal(size: int, rng: np.random.Generator) -> Float[np.ndarray, "size size"]:
-    """A uniform orthogonal matrix."""
-    if size < 2:
-        return np.full((size, size), float(rng.choice([-1.0, 1.0])))
-    return np.asarray(scipy.stats.ortho_group.rvs(size, random_state=rng))
 
 
 def norm(params: Layers) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 from gradflow.certificates.curvature_at_saddles import saddle_curvature_certificate
 from gradflow.critical_sets import balanced
 from gradflow.critical_sets.balanced.recognition import regularised_gradient
+from gradflow.critical_sets.balanced.sampling import orthogonal
 from gradflow.critical_sets.balanced.setting import balanced_setting
 from gradflow.networks import Linear
 from gradflow.problem import Regression
@@ -24,7 +25,6 @@ from gradflow.verification.paper_001_instances import (
     critical_point_of_loss,
     draw,
     norm,
-    orthogonal,
     state,
 )  # fmt: skip
 from gradflow.verification.statement import Trial
@@ -102,7 +102,7 @@ def balance(rng: np.random.Generator, count: int) -> Iterator[Trial]:
     for index in range(count):
         weighted = index % 2 == 0
         instance = draw(rng, full=None if weighted else True, weighted=weighted)
-        near = balanced.sample(instance.problem(), rng)
+        near = balanced.random_member(instance.problem(), rng)
         states = [state(rng, instance), tuple(w + 1e-3 * rng.normal(size=w.shape) for w in near)]
         for params in states:
             found = balanced.imbalance(instance.problem(), params)
@@ -120,7 +120,7 @@ def critical_set(rng: np.random.Generator, count: int) -> Iterator[Trial]:
         weighted = index % 3 != 2
         instance = draw(rng, full=None if weighted else True, weighted=weighted)
         problem = instance.problem()
-        params = balanced.sample(problem, rng)
+        params = balanced.random_member(problem, rng)
         allowed = ROUNDING * (1.0 + instance.strength) * (1.0 + norm(params)) ** 3
         yield Trial(norm(instance.gradient(params)), allowed, "members of C_g are critical")
         point = balanced.decompose(problem, params)
@@ -151,7 +151,7 @@ def same_minimum(rng: np.random.Generator, count: int) -> Iterator[Trial]:
         least = instance.least_loss
         classes = balanced.enumerate_classes(problem)
         counts = next(member.pattern["counts"] for member in classes if member.is_global)
-        params = balanced.sample(problem, rng, counts)
+        params = balanced.random_member(problem, rng, counts)
         unit = ROUNDING * (1.0 + float(np.sum(instance.Y**2))) * (1.0 + instance.strength)
         yield Trial(abs(balanced.global_value(problem) - least), unit, "the formula against Eckart and Young")
         yield Trial(abs(instance.loss(params) - least), unit, "attained by g")
@@ -172,7 +172,7 @@ def critical_for_both(rng: np.random.Generator, count: int) -> Iterator[Trial]:
     for index in range(count):
         weighted = index % 2 == 0
         instance = draw(rng, full=None if weighted else True, weighted=weighted)
-        params = balanced.sample(instance.problem(), rng)
+        params = balanced.random_member(instance.problem(), rng)
         allowed = ROUNDING * (1.0 + norm(params)) ** 3
         yield Trial(norm(instance.gradient(params, 0.0)), allowed, "gradient of f at a critical point of g or h")
 

@@ -1,4 +1,4 @@
-"""Points of the balanced critical set from a pattern: constructor and sampler.
+"""Points of the balanced critical set from a pattern.
 
 A member is ``W_2 = Wt_2 O^T, W_1 = O Wt_1``: canonical factors, padded with zeros to d_1 columns, and a rotation O of
 the hidden units (the paper's R). Inside a group of equal singular values any orthonormal frame may be captured. Knows a
@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.stats
 from jaxtyping import Float
 
 from gradflow import checks
@@ -67,29 +66,6 @@ def construct(
     return first, second
 
 
-def sample(problem: Any, rng: np.random.Generator, counts: Sequence[int] | None = None) -> Layers:
-    """A random critical point: uniform frames and rotation, a standard normal free part.
-
-    Args:
-        problem: as in :func:`construct`.
-        rng: the source of randomness.
-        counts: the class; drawn by one uniform index per class otherwise (the global one included).
-
-    Raises:
-        InputError: as in :func:`construct`.
-    """
-    setting = balanced_setting(problem)
-    if counts is None:
-        counts = [int(rng.integers(len(group) + 1)) for group in setting.groups]
-        while sum(counts) > setting.max_rank:
-            counts[int(rng.choice(np.flatnonzero(counts)))] -= 1
-    counts = checked_counts(setting, counts)
-    frames = [_orthogonal(len(group), rng)[:, :n] for group, n in zip(setting.groups, counts, strict=True)]
-    units = setting.num_hidden_units
-    free = rng.normal(size=(units, setting.root.shape[0]))
-    return construct(problem, counts, frames=frames, gauge=_orthogonal(units, rng), free=free)
-
-
 def canonical_factors(setting: BalancedSetting, frames: Frames) -> Layers:
     """``(Wt_1, Wt_2)`` of the frames, padded with zeros to d_1 hidden units."""
     captured = captured_directions(setting, frames)
@@ -135,12 +111,6 @@ def _strengths(setting: BalancedSetting, group: int, frame: np.ndarray) -> Float
 
 def _pairs(setting: BalancedSetting, frames: Frames) -> list[tuple[list[int], np.ndarray]]:
     return [(list(group), frame) for group, frame in zip(setting.groups, frames, strict=True)]
-
-
-def _orthogonal(size: int, rng: np.random.Generator) -> Float[np.ndarray, "size size"]:
-    return np.atleast_2d(scipy.stats.ortho_group.rvs(size, random_state=rng)) if size > 1 else rng.choice(
-        [-1.0, 1.0], size=(1, 1)
-    )  # fmt: skip
 
 
 def _checked_frames(setting: BalancedSetting, counts: tuple[int, ...], frames: Frames) -> list[np.ndarray]:

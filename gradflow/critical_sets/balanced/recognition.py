@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
+from gradflow import checks
 from gradflow.critical_sets.balanced.construction import canonical_factors, captured_directions
 from gradflow.critical_sets.balanced.setting import BalancedSetting, Layers, balanced_setting, checked_params
 from gradflow.types import Weights
@@ -72,11 +73,12 @@ def decompose(problem: Any, params: Weights, tolerance: float = TOLERANCE) -> Ba
     for e up to a fraction of the smallest gap between singular values, square roots taken.
 
     Raises:
-        InputError: the problem is not of the family, wrong shapes.
+        InputError: the problem is not of the family, wrong shapes, a tolerance that is not between 0 and 1.
 
     Source: paper 001, Lemma 1, corrected (a free rotation inside groups of equal singular values).
     """
     setting = balanced_setting(problem)
+    tolerance = checks.real("tolerance", tolerance, above=0.0, below=1.0)
     first, second = checked_params(problem, params)
     counts, frames, capture_defect = _captured(setting, first, second)
     gauge = _gauge(setting, frames, first, second)
@@ -135,14 +137,16 @@ def _captured(
     units, strengths, _ = np.linalg.svd(stacked.T, full_matrices=False)
     rank = min(int(np.sum(0.5 * strengths**2 > 0.5 * setting.least_strength)), second.shape[0])
     span = np.linalg.svd(second @ units[:, :rank], full_matrices=False)[0] if rank else second[:, :0]
+    overlaps = [setting.left[:, group].T @ span for group in setting.groups]
+    spectra = [np.linalg.eigh(overlap @ overlap.T) for overlap in overlaps]
+    ranked = np.sort(np.concatenate([np.zeros(rank + 1), *(weights for weights, _ in spectra)]))[::-1]
+    least = max(0.5, float(ranked[rank]))  # of a state that is not critical more than `rank` may exceed 1/2
     counts, frames, defect = [], [], 0.0
-    for group in setting.groups:
-        overlaps = setting.left[:, group].T @ span
-        weights, vectors = np.linalg.eigh(overlaps @ overlaps.T)
-        captured = weights > 0.5
+    for weights, vectors in spectra:
+        captured = weights > least
         counts.append(int(captured.sum()))
         frames.append(vectors[:, captured][:, ::-1])
-        defect = max(defect, float(np.max(np.abs(weights - captured))))
+        defect = max(defect, float(np.max(np.minimum(np.abs(weights), np.abs(weights - 1.0)))))
     outside = setting.left[:, len(setting.values) :].T @ span
     return tuple(counts), tuple(frames), max(defect, float(np.sum(outside**2)))
 
