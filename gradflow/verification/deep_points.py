@@ -30,8 +30,16 @@ SHAPES: tuple[tuple[tuple[int, ...], int | None, tuple[float, ...] | None], ...]
     ((3, 2, 3, 2, 2), 2, (2.0, 2.0)),
     ((4, 3, 3), 3, (2.0, 1.0, 1.0)),
 )
-FULL_RANK = (0, 1, 4)
-"""Indices of :data:`SHAPES` whose target has full rank, with at least as many inputs."""
+
+FULL_RANK_SHAPES: tuple[tuple[tuple[int, ...], tuple[float, ...] | None], ...] = (
+    ((4, 3, 3), (3.0, 2.0, 1.0)),
+    ((4, 3, 2, 3), None),
+    ((3, 3, 2, 2, 2), (2.0, 1.0)),
+    ((3, 2, 3, 3), (2.0, 2.0, 1.0)),
+)
+"""Widths and singular values with d_y <= d_x: H = 1, 2, 3, with and without a last block W_12, and a repeated value."""
+
+TWO_HIDDEN: tuple[tuple[int, ...], tuple[float, ...] | None] = ((5, 4, 4, 3), None)
 
 
 @dataclass(frozen=True)
@@ -134,6 +142,40 @@ def random_declaration(rng: np.random.Generator, problem: Regression) -> Callabl
         return counts[:-1], counts[-1]
 
     return declare
+
+
+def full_rank_problem(rng: np.random.Generator, shape: tuple[tuple[int, ...], tuple[float, ...] | None]) -> Regression:
+    """Random data with a target of full rank."""
+    widths, values = shape
+    d_in, d_out = widths[0], widths[-1]
+    chosen = np.sort(rng.uniform(0.5, 3, size=d_out))[::-1] if values is None else np.array(values)
+    X = rng.normal(size=(d_in, d_in + 2))
+    _, _, right = np.linalg.svd(X, full_matrices=False)
+    left = np.linalg.qr(rng.normal(size=(d_out, d_out)))[0]
+    turn = np.linalg.qr(rng.normal(size=(d_in, d_in)))[0][:, :d_out]
+    return quiet_problem(widths, X, (left * chosen) @ turn.T @ right)
+
+
+def members(
+    rng: np.random.Generator, count: int, shapes: tuple = FULL_RANK_SHAPES, per_problem: int = 6
+) -> Iterator[tuple[Regression, CriticalClass, Weights]]:
+    """Members of random classes, a few on each problem."""
+    for number in range(count):
+        if number % per_problem == 0:
+            problem = full_rank_problem(rng, shapes[number // per_problem % len(shapes)])
+            classes = deep_linear.enumerate_classes(problem)
+        item = classes[rng.integers(len(classes))]
+        yield problem, item, deep_linear.sample(problem, item, rng)
+
+
+def named(item: CriticalClass) -> str:
+    """Category and pattern, for the description of a trial."""
+    return f"{item.category}, p = {item.pattern['counts']}, ranks {item.pattern['ranks']}"
+
+
+def largest(matrix: np.ndarray) -> float:
+    """Largest absolute entry, 0 without entries."""
+    return float(np.max(np.abs(matrix))) if matrix.size else 0.0
 
 
 # --- derivatives ------------------------------------------------------------------------------------------------------
