@@ -2,8 +2,8 @@
 
 :func:`integrate` checks the call, then alternates chunks of compiled adaptive steps (:mod:`gradflow.solvers.stepping`)
 with the stop test (:mod:`gradflow.stopping`), keeps the rows that were asked for, shows progress after two seconds, and
-turns every numerical outcome, Ctrl-C included, into a status. It knows nothing of invariants, certificates or kinds of
-critical points.
+turns every numerical outcome, Ctrl-C included, into a status. Where the kinks of a flow are known it goes from smooth
+piece to smooth piece (:mod:`gradflow.kinks`). It knows nothing of invariants, certificates or kinds of critical points.
 """
 
 import math
@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from gradflow import checks, curvature
 from gradflow.flow import AbstractFlow
+from gradflow.kinks import KinkLog, first_piece, has_pieces, is_within, next_piece
 from gradflow.precision import as_params, in_double, require_concrete
 from gradflow.recording import Rows
 from gradflow.solvers import StabilityCap, is_implicit, make_solver, real_stability_limit
@@ -166,9 +167,14 @@ class _Run:
         start_value = flow.problem.loss(params0)
         self.finite_start = bool(np.isfinite(start_value)) and _is_finite(flow.vector_field(params0))
         self.rows = Rows(params0, save_at)
+        self.switch, self.log = None, KinkLog()
+        if self.finite_start and has_pieces(flow):
+            self.switch = first_piece(flow, params0, self.direction)
+            self.flow, params0 = self.switch.piece, self.switch.params
+            self.log = self.log.begun(self.switch)
         self.capped_before, self.used, self.idle = 0, 0, 0
         self._plan_routine_look(ROUTINE_LOOK)
-        self.state: State = start(flow, self.method, params0, jnp.zeros(()), None)
+        self.state: State = start(self.flow, self.method, params0, jnp.zeros(()), None)
         self.length = getattr(flow.problem, "weight_scale", 1.0)
         self.watch = self._first_watch(grad_tol)
 
@@ -208,11 +214,15 @@ class _Run:
         self.idle = self.idle + 1 if tried == self.used else 0
         self.used = tried
         self.rows.take(state, int(state.num_accepted) - before)
+        if bool(state.has_left):
+            self._switch()
+            state = self.state
         now = abs(float(state.time))
         size = float(norm(state.params))
         if size > self.max_norm:
             return Status.ESCAPED
-        if int(state.rejects) >= MAX_REJECTS or float(state.step) <= 4e-16 * now or self.idle >= MAX_IDLE:
+        is_stuck = int(state.rejects) >= MAX_REJECTS or float(state.step) <= 4e-16 * now or self.idle >= MAX_IDLE
+        if is_stuck or self.log.is_crowded:
             return Status.STALLED if _is_finite(self.flow.vector_field(state.params)) else Status.NONFINITE
         if self.direction > 0:
             self._stop_test(now)
@@ -224,6 +234,16 @@ class _Run:
             return Status.STEP_LIMIT
         self._consider_stiffness()
         return None
+
+    def _switch(self) -> None:
+        """On to the next piece, from the surface on which the present one has ended."""
+        assert self.switch is not None
+        old = self.state
+        self.switch = next_piece(self.switch, old.params)
+        self.log = self.log.then(self.switch, float(old.time), float(old.step))
+        self.flow = self.switch.piece
+        fresh = start(self.flow, self.method, self.switch.params, old.time, old.step)
+        self.state = fresh.carry_on(old)
 
     def _stop_test(self, now: float) -> None:
         grad_norm = float(self.state.grad_norm)
@@ -251,6 +271,7 @@ class _Run:
         with np.errstate(over="ignore", invalid="ignore"):  # far out; what is not finite there ends the run by name
             model = curvature.quadratic_model(problem, params)
             ends = curvature.look_ahead(problem, params, model, size)
+            is_kept = self.switch is None or model.values is None or is_within(self.switch, params, model.newton)
         time_now = abs(float(self.state.time))
         return Look(
             time=time_now,
@@ -262,7 +283,7 @@ class _Run:
             lowest=ends.lowest,
             highest=ends.highest,
             resolution=ends.resolution,
-            distance=model.distance,
+            distance=model.distance if is_kept else math.inf,
             creep=model.creep((time_now - float(self.state.loud_time)) / math.log(10)),
             offset=ends.offset,
         )
@@ -317,6 +338,10 @@ class _Run:
             remaining=self.watch.remaining,
             passages=self.watch.finish(),
             wall_seconds=seconds,
+            num_crossings=self.log.num_crossings if self.switch is not None else None,
+            num_slides=self.log.num_slides if self.switch is not None else None,
+            num_ambiguous=self.log.num_ambiguous if self.switch is not None else None,
+            switch_times=self.log.times,
         )
 
 

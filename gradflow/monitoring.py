@@ -52,7 +52,9 @@ def monitor(flow: AbstractFlow, trajectory: Trajectory) -> xr.Dataset:
     networks also ``product_singular_value``, ``captured_strength`` (``u_i^T A v_i``), ``target_singular_value`` and
     ``greedy_level`` (the critical value with the k largest singular values captured).
 
-    Attributes tell the largest norm over all accepted steps, saved or not, and whether the norm still grows.
+    Attributes tell the largest norm over all accepted steps, saved or not, whether the norm still grows, and, where the
+    kinks of the flow are known, how many were crossed and slid on. The gradient norm of a row on a kink that is slid on
+    is that of one side, not the speed.
 
     Raises:
         InputError: the trajectory's shapes are not those of the flow's problem.
@@ -196,7 +198,13 @@ def _summary(flow: AbstractFlow, trajectory: Trajectory, size: np.ndarray) -> di
         "largest_norm": trajectory.largest_norm,
         "growth": state,
         "growth_exponent": exponent,
-    }
+    } | _kinks(trajectory)
+
+
+def _kinks(trajectory: Trajectory) -> dict[str, int]:
+    """Counts of what happened at kinks, where they were looked for."""
+    counts = {name: getattr(trajectory, name) for name in ("num_crossings", "num_slides", "num_ambiguous")}
+    return {name: count for name, count in counts.items() if count is not None}
 
 
 @eqx.filter_jit

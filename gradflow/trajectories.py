@@ -51,6 +51,11 @@ class Trajectory:
         remaining: estimate of the distance to the limit at the end (None when it was not estimated).
         passages: stays near saddles.
         wall_seconds: duration from a monotonic clock, compilation included.
+        num_crossings: how often a unit's preactivation on a sample (or on several on one line through the origin)
+            passed a kink of the activation; None when no kinks were looked for, as for landscapes.
+        num_slides: how often it began to stay on a kink because both sides push towards it; None likewise.
+        num_ambiguous: how often more than one solution goes on from there; None likewise.
+        switch_times: flow times of these events and of the ends of slides, the first ten thousand.
     """
 
     times: Float[np.ndarray, " k"]
@@ -72,6 +77,10 @@ class Trajectory:
     remaining: float | None
     passages: tuple[Passage, ...]
     wall_seconds: float
+    num_crossings: int | None = None
+    num_slides: int | None = None
+    num_ambiguous: int | None = None
+    switch_times: tuple[float, ...] = ()
 
     @property
     def num_steps(self) -> int:
@@ -84,7 +93,18 @@ class Trajectory:
         return self.rtol >= checks.LOOSE_RTOL or self.atol > checks.LOOSE_RTOL * self.largest_norm > 0
 
     def __str__(self) -> str:
+        kinks = f", {self.kinks}" if self.kinks else ""
         return (
             f"{self.status} at t = {self.end_time:.6g} after {self.num_accepted} steps "
-            f"({self.num_rejected} rejected) with {self.solver}"
+            f"({self.num_rejected} rejected) with {self.solver}{kinks}"
         )
+
+    @property
+    def kinks(self) -> str:
+        """How many kinks were crossed and slid on, in words; empty when none were looked for."""
+        if self.num_crossings is None:
+            return ""
+        counts = ((self.num_crossings, "crossing"), (self.num_slides or 0, "slide"))
+        crossed, slid = (f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts)
+        doubt = f" ({self.num_ambiguous} ambiguous)" if self.num_ambiguous else ""
+        return f"{crossed} and {slid} at kinks{doubt}"

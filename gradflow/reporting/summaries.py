@@ -146,10 +146,12 @@ def _outcome(study: Study) -> Lines:
     style = BAD if run.status.is_failure else DOUBT if run.status is not Status.STATIONARY else GOOD
     ended = Text.assemble((str(run.status), style), f" at t = {number(run.end_time)}. {run.status.remedy}")
     grows = {"growing": ", still growing at the end", "settled": ", settled at the end"}.get(growth, "")
+    kinks: Lines = [("kinks", run.kinks)] if run.kinks else []
     return [
         ("ended", ended),
         ("loss", f"{_value(loss[0])} -> {_value(loss[-1])}"),
         ("norm", f"||params|| was {number(run.largest_norm)} at most{grows}"),
+        *kinks,
         ("work", f"{run.num_accepted} accepted steps, {run.num_rejected} rejected, in {run.wall_seconds:.1f} s"),
     ]
 

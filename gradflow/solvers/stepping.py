@@ -2,10 +2,12 @@
 
 Flows are autonomous, so each step is taken on local time [0, h] and flow time is a sum: no digits are lost at
 t = 1e12. The host loop (:mod:`gradflow.integration`) calls :func:`advance` again and again and decides; nothing here
-knows about convergence, saddles or files.
+knows about convergence, saddles or files. A flow that is one smooth piece of a kinked field
+(:mod:`gradflow.solvers.pieces`) is followed to the end of its piece and left there.
 """
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import diffrax
@@ -15,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from gradflow.flow import AbstractFlow
+from gradflow.solvers.pieces import AbstractPiece, cut
 from gradflow.solvers.step_control import StabilityCap, norm
 from gradflow.types import Array, Params, Scalar
 
@@ -43,7 +46,10 @@ class Limits(eqx.Module):
 
 
 class State(eqx.Module):
-    """Where an integration stands. Counters run over the whole integration except `slot`, which is the chunk's."""
+    """Where an integration stands. Counters run over the whole integration except `slot`, which is the chunk's.
+
+    `has_left` is True where a piece has ended: the last step was cut to the point at which a guard vanishes.
+    """
 
     time: Scalar
     params: Params
@@ -60,6 +66,7 @@ class State(eqx.Module):
     num_capped: Int[Array, ""]
     rejects: Int[Array, ""]
     quiet: Int[Array, ""]
+    has_left: Bool[Array, ""]
     slot: Int[Array, ""]
     times: Float[Array, " chunk"]
     dissipations: Float[Array, " chunk"]
@@ -108,6 +115,7 @@ def start(flow: AbstractFlow, method: Method, params: Params, time: Scalar, firs
         num_capped=counter,
         rejects=counter,
         quiet=counter,
+        has_left=jnp.zeros((), bool),
         slot=counter,
         times=jnp.zeros(CHUNK),
         dissipations=jnp.zeros(CHUNK),
@@ -127,6 +135,7 @@ def advance(flow: AbstractFlow, method: Method, state: State, limits: Limits) ->
 def _goes_on(state: State, limits: Limits) -> Bool[Array, ""]:
     return (
         (state.slot < CHUNK)
+        & ~state.has_left
         & (state.num_accepted + state.num_rejected < limits.max_steps)
         & (jnp.abs(state.time) < limits.stop_time)
         & (state.quiet < limits.quiet_steps)
@@ -155,13 +164,19 @@ def _attempt(flow: AbstractFlow, method: Method, state: State, limits: Limits) -
         zero, step, state.params, params, flow, error, solver.order(terms) or 2, state.controller_state
     )
     keep = keep & okay
+    length, has_left = step, jnp.zeros((), bool)
+    if isinstance(flow, AbstractPiece):
+        done, retry = (params, dense, solver_state), partial(_step_of_length, flow, method, state)
+        params, dense, solver_state, length, has_left = jax.lax.cond(
+            keep, lambda: cut(flow, solver, retry, state.params, step, done), lambda: (*done, length, has_left)
+        )
     grad_norm = norm(flow.vector_field(params))
-    spent = _dissipation(method, dense, step, state.grad_norm, grad_norm)
+    spent = _dissipation(method, dense, length, state.grad_norm, grad_norm)
     moved = (
         params,
         solver_state,
         grad_norm,
-        jnp.where(is_last, method.direction * limits.stop_time, state.time + method.direction * step),
+        jnp.where(is_last & ~has_left, method.direction * limits.stop_time, state.time + method.direction * length),
         state.dissipated + method.direction * spent,
     )
     old = (state.params, state.solver_state, state.grad_norm, state.time, state.dissipated)
@@ -171,11 +186,20 @@ def _attempt(flow: AbstractFlow, method: Method, state: State, limits: Limits) -
         keep & is_last, jnp.maximum(end - begin, _cap_again(method, controller_state, state.step)), end - begin
     )
     fields = lambda s: (  # noqa: E731
-        s.params, s.solver_state, s.grad_norm, s.time, s.dissipated, s.step, s.controller_state
+        s.params, s.solver_state, s.grad_norm, s.time, s.dissipated, s.step, s.controller_state, s.has_left
     )  # fmt: skip
-    values = (params, solver_state, grad_norm, time, dissipated, proposed, controller_state)
+    values = (params, solver_state, grad_norm, time, dissipated, proposed, controller_state, has_left)
     capped = keep & _is_capped(method, controller_state, step)
     return _count(eqx.tree_at(fields, state, values), limits, keep, capped)
+
+
+def _step_of_length(flow: AbstractFlow, method: Method, state: State, length: Scalar) -> tuple[Params, Any, Any]:
+    """Parameters, dense output and solver state after a step of that length, whatever its error."""
+    solver, zero = method.solver, jnp.zeros_like(length)
+    params, _, dense, solver_state, _ = solver.step(
+        method.terms(), zero, length, state.params, flow, state.solver_state, False
+    )
+    return params, dense, solver_state
 
 
 def _count(state: State, limits: Limits, keep: Bool[Array, ""], capped: Bool[Array, ""]) -> State:
@@ -215,7 +239,9 @@ def _dissipation(method: Method, dense: Any, step: Scalar, before: Scalar, after
     if isinstance(tableau, diffrax.ButcherTableau) and "k" in dense:
         leaves = jax.tree.leaves(dense["k"])
         squares = jnp.sum(jnp.stack([jnp.sum(leaf**2, axis=tuple(range(1, leaf.ndim))) for leaf in leaves]), axis=0)
-        return jnp.dot(jnp.asarray(tableau.b_sol, squares.dtype), squares) / step
+        return jnp.dot(jnp.asarray(tableau.b_sol, squares.dtype), squares) / jnp.maximum(
+            step, jnp.finfo(step.dtype).tiny
+        )
     return 0.5 * step * (before**2 + after**2)
 
 

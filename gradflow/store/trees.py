@@ -52,7 +52,13 @@ STATS_LABELS = {
     "t1": "horizon in flow time",
     "remaining": "estimated distance to the limit at the end, NaN when not estimated",
     "wall_seconds": "duration, compilation included",
+    "num_crossings": "kinks crossed",
+    "num_slides": "slides along kinks begun",
+    "num_ambiguous": "decisions at kinks from which more than one solution goes on",
+    "switch_times": "flow times of these events",
 }
+KINKS = ("num_crossings", "num_slides", "num_ambiguous", "switch_times")
+"""Written for a run whose kinks were located and for no other, so that the files of all others stay as they were."""
 PASSAGE_LABELS = {
     "start": "flow time of arrival near a saddle",
     "end": "flow time of leaving it, NaN when the run ended there",
@@ -105,7 +111,8 @@ def to_datatree(study: Study) -> xr.DataTree:
     """
     trajectory = study.trajectory
     skipped = ("times", "params", "start", "endpoint", "dissipated", "passages", "status")
-    stats = _fields(trajectory, skipped) | {"status": str(trajectory.status)}
+    unknown = KINKS if trajectory.num_crossings is None else ()
+    stats = _fields(trajectory, (*skipped, *unknown)) | {"status": str(trajectory.status)}
     groups: dict[str, xr.Dataset] = {
         "/": xr.Dataset(attrs=_root_attributes(study)),
         "/trajectory": _trajectory_dataset(trajectory, study.flow),
