@@ -152,3 +152,18 @@ def test_the_certificate_at_the_origin_is_exact_for_white_inputs():
     certificate = shallow.strictness_certificate(problem, origin)
     assert certificate.bound == pytest.approx(-3.0) and certificate.captured_sigma is None
     assert certificate.missed_sigma == pytest.approx(9.0)
+
+
+def test_index_and_nullity_are_those_of_the_hessian():
+    """Without free rows the nullity is the largest of the class, at random members it is the least."""
+    rng = np.random.default_rng(31)
+    for _ in range(80):
+        point = random_point(rng)
+        low, high = shallow.nullity_range(point.problem, point.counts, point.num_zero)
+        plain = shallow.construct(point.problem, point.counts, point.num_zero)
+        for params, nullity in ((shallow.sample(point.problem, point.critical_class, 0), low), (plain, high)):
+            eigenvalues = dataclasses.replace(point, params=params).eigenvalues
+            assert np.sum(eigenvalues < 0) == point.critical_class.index
+            assert np.sum(eigenvalues == 0) == nullity
+            assert shallow.nullity(point.problem, params, point.counts, point.num_zero) == nullity
+        assert point.critical_class.nullity == (low if low == high else None)
