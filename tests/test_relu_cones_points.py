@@ -340,6 +340,16 @@ def test_sampling_refuses_what_is_no_class_of_the_problem():
         relu_cones.sample(problem, absent, rng)
 
 
+def test_members_that_capture_zeros_only_are_critical_although_their_rows_are_null_rows():
+    rng = np.random.default_rng(6)
+    problem = relu_problem(rng.normal(size=(3, 2)), rng.normal(size=(3, 2)), 2)
+    classes = [entry for entry in relu_cones.enumerate_classes(problem) if entry.pattern["kind"] == "degenerate"]
+    assert len(classes) >= 2
+    for entry in classes:
+        point = relu_cones.decompose(problem, relu_cones.sample(problem, entry, rng))
+        assert point.is_piece_critical and point.cone.samples == entry.pattern["J"], entry
+
+
 def test_samples_of_a_class_differ_and_repeat_with_the_generator():
     problem = relu_problem(*EXAMPLE_1)
     entry = next(entry for entry in relu_cones.enumerate_classes(problem) if entry.pattern["interior"] is True)

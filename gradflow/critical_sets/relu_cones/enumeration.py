@@ -1,17 +1,20 @@
 """All classes of critical points, cone by cone, each with what is proved of its members.
 
-Pattern of a class: ``kind``, ``I`` (active units), ``J`` (active samples), ``Z`` (zero preactivations on a kink, else
-empty), ``counts`` (captured directions per group of Sigma_J, zeros last), ``sigma`` (the captured eigenvalue of a
-single unit, else None), ``multiplicity`` (of its group, else None), ``exists`` (True or ``"unknown"``), ``interior``,
-``kinked`` (True, False, or None where it varies or is not known).
+Pattern of a class: ``kind``, ``I`` (active units), ``J`` (active samples), ``Z`` (zero preactivations of a kink, else
+empty), ``counts`` (captured directions per group of Sigma_J, zeros last), ``sigma`` and ``multiplicity`` (of the
+captured group of a single unit, else None), ``exists`` (True or ``"unknown"``), ``interior`` (True, False,
+``"unknown"``: whether some members have only positive active preactivations), ``kinked`` (True, False, or None where
+it varies or is not known), and for more than one unit ``copies`` (how many choices of I there are). Indices are
+0-based.
 
-Kinds: ``"captured"`` (some sigma > 0), ``"degenerate"`` (``A1_I X_J = 0`` for one unit: zero eigenvalues only),
+Kinds: ``"captured"`` (some sigma > 0), ``"degenerate"`` (zero eigenvalues only; for one unit ``A1_I X_J = 0``),
 ``"silent"`` (``A2_I = 0``), ``"dead"`` (no active entry: a plateau), ``"origin"`` (``A2 = 0, A1 X = 0``), ``"kink"``
 (stationary for L_N, critical for no closed piece; one hidden unit).
 
 Categories: ``"global"``, ``"spurious minimum"``, ``"minimum"`` (local; whether global is not known), ``"strict
-saddle"``, ``"not a local minimum"``, ``"not stationary"`` (for L_N, only for the piece), ``"plateau"`` (locally
-constant), ``"undetermined"``. When a class has members inside its cone, category, index and nullity are about those.
+saddle"``, ``"not a local minimum"`` (a descent direction exists at every member), ``"not stationary"`` (for L_N, only
+for the piece), ``"plateau"`` (locally constant, so weakly a minimum and a maximum), ``"undetermined"``. When a class
+has members inside its cone, category, index and nullity are about those.
 
 Source: paper 002, Propositions 6 to 8 and Example 1, with the boundaries, A2 = 0 and the kinks that they leave out.
 """
@@ -49,10 +52,11 @@ CATEGORY_OF_VERDICT = {
 def enumerate_classes(problem: AbstractProblem) -> tuple[CriticalClass, ...]:
     """Every class of critical points on the cones of `problem`, in ascending order of the loss.
 
-    One hidden unit: all cones, all groups of eigenvalues, the points with ``A1_J X = 0`` or ``A2 = 0``, the plateau,
-    the origin, and the stationary kinks; the smallest loss is the global minimum. More units: all product cones ``I x
-    J`` (I stands for all ``C(d_1, |I|)`` choices) with every rank; patterns that are no product are not covered, so
-    nothing is claimed to be global unless its loss is zero.
+    One hidden unit: all cones, all groups of eigenvalues, the points with ``A1 X_J = 0`` or ``A2 = 0``, the plateau,
+    the origin, and the stationary kinks with nonzero output (of a repeated eigenvalue one direction is tried); the
+    smallest loss is the global minimum. More units: all product cones ``I x J`` (I stands for all ``C(d_1, |I|)``
+    choices) with every rank; patterns that are no product, and kinks, are not covered, so nothing is claimed to be
+    global unless its loss is zero.
 
     Raises:
         InputError: not a ReLU regression, or so many samples that there can be more than

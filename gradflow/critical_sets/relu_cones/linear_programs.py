@@ -131,7 +131,7 @@ def decide(margin: float) -> Decision:
     return False if margin <= NOISE else "unknown"
 
 
-def cleaned(matrix: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns"]:
+def cleaned(matrix: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     """`matrix` with entries below :data:`CLEAN` set to zero."""
     return np.where(np.abs(matrix) < CLEAN, 0.0, matrix)
 
@@ -157,4 +157,4 @@ def _maximise(
     """Optimum of ``objective . z`` over ``matrix z <= bounds`` in the box, None when infeasible."""
     constraints = {"A_ub": matrix, "b_ub": bounds} if len(matrix) else {}
     result = linprog(-objective, **constraints, bounds=box, method="highs", options=_SOLVER)
-    return (float(-result.fun), np.asarray(result.x)) if result.status == 0 else None
+    return (float(-result.fun), cleaned(np.asarray(result.x))) if result.status == 0 else None

@@ -63,10 +63,10 @@ class ReluData:
         return (active * (second.T @ residual)) @ self.X.T, residual @ hidden.T
 
     def scale(self, params: Layers) -> float:
-        """What a large piece gradient is here: ``(||A2|| ||A1 X|| + ||Y||) (||A2|| ||X|| + ||A1 X||)``, never 0."""
-        hidden, second = np.linalg.norm(params[0] @ self.X), np.linalg.norm(params[1])
-        size = float((second * hidden + np.linalg.norm(self.Y)) * (second * np.linalg.norm(self.X) + hidden))
-        return size or 1.0
+        """What a large piece gradient is here: ``(||A2|| ||A1 X|| + ||Y||) (||A2|| + ||A1||) ||X||``, never 0."""
+        first, second = float(np.linalg.norm(params[0])), float(np.linalg.norm(params[1]))
+        residual = second * float(np.linalg.norm(params[0] @ self.X)) + float(np.linalg.norm(self.Y))
+        return residual * (first + second) * float(np.linalg.norm(self.X)) or 1.0
 
 
 def relu_data(problem: AbstractProblem) -> ReluData:

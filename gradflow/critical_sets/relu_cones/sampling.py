@@ -132,7 +132,8 @@ def _second_layer(piece: Piece, counts: tuple[int, ...], rows: np.ndarray, rng: 
             return piece.Y @ hidden.T / float(np.sum(hidden**2))
         return piece.kernel @ rng.normal(size=(piece.kernel.shape[1], 1)) if num_zero else np.zeros((num_outputs, 1))
     top = (piece.rows[positive] @ piece.X) @ np.linalg.pinv(hidden, rcond=1e-9)
-    null = complement((hidden.T / max(float(np.linalg.norm(hidden)), 1e-300)), rtol=1e-9)
+    size = float(np.linalg.norm(rows) * np.linalg.norm(piece.X))
+    null = complement(np.where(np.abs(hidden) < 1e-12 * size, 0.0, hidden).T, rtol=1e-9)
     bottom = rng.normal(size=(num_zero, len(null))) @ null
     return piece.left[:, list(captured)] @ np.vstack([top, bottom])
 
