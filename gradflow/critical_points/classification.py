@@ -13,6 +13,7 @@ import scipy.linalg
 from jaxtyping import Float
 
 from gradflow import losses
+from gradflow.critical_points.families import kind_by_family, kink_kind
 from gradflow.critical_points.refinement import Refinement, refine
 from gradflow.critical_sets import NOISE_FLOOR, LinearCriticalPoint, one_based, recognise
 from gradflow.curvature import DENSE_LIMIT, extreme_eigenvalues, spectrum
@@ -92,7 +93,9 @@ def classify(problem: AbstractProblem, params: Params, max_displacement: float |
     """The kind of the critical point that `params` is at, after refinement.
 
     Linear networks with the squared error and no regulariser are named by theory (captured singular values and
-    ranks of partial products), and the Hessian may only contradict, which gives "undetermined". Other problems are
+    ranks of partial products), and the Hessian may only contradict, which gives "undetermined". Minima of shallow
+    linear networks with a :class:`~gradflow.regularizers.Balance` and of ReLU networks with one hidden layer inside a
+    cone are named by theory too; a point on a kink is "undetermined". Other problems are
     named by the Hessian: a negative eigenvalue makes a strict saddle, none and no zero one a local minimum; flat
     directions without a negative eigenvalue are "degenerate", unless the loss is at a known lower bound.
 
@@ -108,7 +111,7 @@ def classify(problem: AbstractProblem, params: Params, max_displacement: float |
     params = as_params(params, name="params")
     refined = refine(problem, params, max_displacement)
     if not refined.is_critical:
-        return _not_critical(problem, params, refined)
+        return _not_critical(problem, params, refined, kink_kind(problem, params))
     eigenvalues, form = _eigenvalues(problem, refined.params)
     tolerance = _zero_tolerance(problem, refined, len(eigenvalues))
     is_dense = form == "dense"
@@ -117,7 +120,8 @@ def classify(problem: AbstractProblem, params: Params, max_displacement: float |
     loss = float(problem.loss(refined.params))
     theory = recognise(problem, refined.params, refined.displacement) if _is_linear(problem) else None
     if theory is None:
-        kind, reason = _second_order_kind(problem, loss, index, nullity, is_dense, len(eigenvalues))
+        known = kind_by_family(problem, refined.params, index)
+        kind, reason = known or _second_order_kind(problem, loss, index, nullity, is_dense, len(eigenvalues))
     else:
         has_descent = float(eigenvalues[0]) < -max(tolerance, 3.0 * refined.hessian_change * refined.displacement)
         kind, reason = _linear_kind(theory, index, float(eigenvalues[0]), has_descent)
@@ -160,14 +164,18 @@ def unnamed(problem: AbstractProblem, params: Params, reason: str) -> CriticalPo
     )
 
 
-def _not_critical(problem: AbstractProblem, params: Params, refined: Refinement) -> CriticalPoint:
+def _not_critical(
+    problem: AbstractProblem, params: Params, refined: Refinement, known: tuple[str, str] | None
+) -> CriticalPoint:
     loss = float(problem.loss(params))
     gradient_norm = float(scipy.linalg.norm(_flat(problem.gradient(params)), check_finite=False))
     is_finite = np.isfinite(loss) and np.isfinite(gradient_norm) and np.isfinite(refined.grad_norm)
     eigenvalues, form = _eigenvalues(problem, params)
+    own = "not_critical" if is_finite else "undetermined"
+    kind, reason = known or (own, f"{own.replace('_', ' ').capitalize()}: {refined.reason}.")
     return CriticalPoint(
-        kind="not_critical" if is_finite else "undetermined",
-        reason=f"Not critical: {refined.reason}." if is_finite else f"Undetermined: {refined.reason}.",
+        kind=kind,
+        reason=reason,
         loss=loss,
         grad_norm=gradient_norm,
         params=jax.tree.map(np.asarray, params),
