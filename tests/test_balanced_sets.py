@@ -132,6 +132,13 @@ def test_nothing_to_learn_leaves_one_class_the_minimum():
         balanced.descent_direction(problem, state)
 
 
+def test_targets_that_inputs_explain_by_rounding_only_are_not_learnt():
+    rows = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 6)))[0]
+    problem = _problem(rows[:3], np.diag([3.0, 2.0, 1.0]) @ rows[3:], 2)
+    assert 0.0 < problem.spectrum.values[0] < 1e-14
+    assert [member.rank for member in balanced.enumerate_classes(problem)] == [0]
+
+
 def test_the_free_part_is_all_that_unseen_inputs_leave_open():
     problem = _problem(np.eye(3)[:, :2], np.diag([2.0, 1.0]), 2)
     free = np.arange(6.0).reshape(2, 3)
@@ -163,6 +170,14 @@ def test_states_far_from_critical_points_are_not_named_after_them():
     assert balanced.decompose(problem, unbalanced).balance_defect > 0.1
 
 
+def test_a_state_overlapping_every_direction_captures_no_more_than_its_hidden_units():
+    problem = _problem(np.eye(3), np.diag([3.0, 2.0, 1.0]), 2)
+    span = np.linalg.qr(np.array([[1.0, 1.0], [-1.0, 1.0], [0.1, -2.0]]))[0] * np.sqrt(2.0)
+    point = balanced.decompose(problem, (span.T, span))  # overlaps of about 2/3 with each of three directions
+    assert sum(point.counts) <= 2
+    assert point.verdict == "not critical"
+
+
 def test_nearly_equal_singular_values_are_ambiguous():
     problem = _problem(np.eye(2), np.diag([1.0, 1.0 - 1e-5]), 1)
     state = np.array([[0.6, 0.8]]), np.array([[0.6], [0.8]])
@@ -187,7 +202,7 @@ def test_directions_have_the_forms_of_the_lemma(counts, form):
 
 
 def test_the_unweighted_problem_has_a_direction_with_and_without_idle_units():
-    X, Y = np.diag([1.0, 2.0, 0.5]), np.diag([3.0, 2.0, 1.0])
+    X, Y = np.array([[1.0, 0.5, 0.0], [0.0, 2.0, 0.3], [0.2, 0.0, 0.5]]), np.diag([3.0, 2.0, 1.0])
     problem, plain = _problem(X, Y, 2, weighted=False), _problem(X, Y, 2, 0.0)
     for counts in ((0, 0, 0), (0, 0, 1), (0, 1, 1), (1, 0, 1)):
         params = balanced.construct(problem, counts)
