@@ -7,6 +7,7 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 from gradflow import activations
+from gradflow.invariants.shallow import entrywise
 
 STENCIL = {1: 3 / 4, 2: -3 / 20, 3: 1 / 60}
 STEP = 4e-3
@@ -73,9 +74,10 @@ def shallow_velocity(activation, output_activation, X, Y, layers):
     first, second = activations.get(activation), activations.get(output_activation)
     with jax.enable_x64(True):
         hidden = layers[0] @ X
-        S1, slope1 = np.asarray(first(hidden)), np.asarray(first.derivative(hidden))
+        S1, slope1 = (np.asarray(entrywise(f, hidden)) for f in (first, first.derivative))
         outputs = layers[1] @ S1
-        signal = (Y - np.asarray(second(outputs))) * np.asarray(second.derivative(outputs))
+        values, slope2 = (np.asarray(entrywise(f, outputs)) for f in (second, second.derivative))
+        signal = (Y - values) * slope2
     return (slope1 * (layers[1].T @ signal)) @ X.T, signal @ S1.T
 
 

@@ -120,7 +120,7 @@ def unit_potential_balance(
     Source: paper 003, Lemma 5, eq. (33).
     """
     first, second = params
-    potentials = _blockwise(activation.potential, first @ columns)
+    potentials = entrywise(activation.potential, first @ columns)
     return (second * second).sum(-2) - 2.0 * (potentials / (columns * columns).sum(0)).sum(-1)
 
 
@@ -138,10 +138,11 @@ def potential_scale(
     Infinite where sigma_1' is zero in double precision.
     """
     first, second = params
-    preactivations = jnp.asarray(first @ columns)
-    slopes = activation.derivative(preactivations)
-    phi = jnp.where(slopes > 0, jnp.abs(activation(preactivations)) / jnp.where(slopes > 0, slopes, 1.0), jnp.inf)
-    shares = (phi / np.sqrt((columns * columns).sum(0))).sum(-1) * jnp.sqrt((first * first).sum(-1))
+    slopes = entrywise(activation.derivative, first @ columns)
+    values = entrywise(activation, first @ columns)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        phi = np.where(slopes > 0, np.abs(values) / slopes, np.inf)
+    shares = (phi / np.sqrt((columns * columns).sum(0))).sum(-1) * np.sqrt((first * first).sum(-1))
     return (first * first).sum((-2, -1)) + (second * second).sum((-2, -1)) + shares.max(-1)
 
 
@@ -238,11 +239,15 @@ def _at_zero(sigma: AbstractActivation) -> float:
     return float(sigma(jnp.zeros(())))
 
 
-def _blockwise(function: Callable[[Any], Any], values: Any) -> Any:
-    """``function(values)`` entry by entry, in blocks when there are many: a quadrature needs a thousandfold room."""
-    if isinstance(values, jax.core.Tracer) or values.size <= BLOCK:
-        return function(jnp.asarray(values))
+def entrywise(function: Callable[[Any], Any], values: Any) -> Any:
+    """``function(values)`` entry by entry, in blocks of few sizes: JAX compiles every operation for every new shape.
+
+    The largest block is :data:`BLOCK`: a quadrature needs a thousandfold room.
+    """
+    if isinstance(values, jax.core.Tracer):
+        return function(values)
     flat = np.ravel(values)
-    padded = np.concatenate([flat, np.zeros(-len(flat) % BLOCK)]).reshape(-1, BLOCK)
+    width = min(BLOCK, 1 << max(len(flat) - 1, 63).bit_length())
+    padded = np.concatenate([flat, np.zeros(-len(flat) % width)]).reshape(-1, width)
     found = np.concatenate([np.asarray(function(jnp.asarray(block))) for block in padded])
-    return found[: len(flat)].reshape(values.shape)
+    return found[: len(flat)].reshape(np.shape(values))
