@@ -284,6 +284,31 @@ def test_every_class_that_is_no_minimum_has_a_descent_direction():
     assert len(seen) >= 3
 
 
+def test_a_second_order_rate_is_the_curvature_along_the_direction_with_the_best_second_layer():
+    rng = np.random.default_rng(7)
+    X, Y = rng.normal(size=(3, 4)), 3 * rng.normal(size=(2, 4))
+    data = relu_data(relu_problem(X, Y))
+    params = rng.normal(size=(1, 3)), rng.normal(size=(2, 1))
+    params = params[0] * np.sign(params[0] @ X[:, :1]), params[1]
+    active = tuple(int(index) for index in np.flatnonzero(params[0] @ X > 0))
+    mask = params[0] @ X > 0
+
+    def curvature(first, second):
+        def along(t):
+            return data.piece_loss((params[0] + t * first, params[1] + t * second), mask)
+
+        return (16 * (along(1) + along(-1)) - (along(2) + along(-2)) - 30 * along(0)) / 12  # exact for a quartic
+
+    descent = second_order._lowest(params, X[:, active], Y[:, active], np.zeros((0, 3)))
+    first, second = descent.direction
+    assert descent.rate < 0
+    assert curvature(first, second) == pytest.approx(descent.rate, rel=1e-9)
+    for step in rng.normal(size=(20, 2, 1)):
+        assert curvature(first, second + step) > descent.rate
+    for other in rng.normal(size=(20, 1, 3)):
+        assert curvature(other / np.linalg.norm(other), second) >= descent.rate - 1e-9
+
+
 def test_more_units_get_first_order_descent_only():
     problem = relu_problem(*EXAMPLE_1, num_units=2)
     assert relu_cones.descent_direction(problem, (np.zeros((2, 2)), np.zeros((2, 2)))) is None

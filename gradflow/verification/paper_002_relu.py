@@ -320,7 +320,7 @@ STATEMENTS: tuple[Statement, ...] = (
         "The cones K_{1xJ} partition the parameters of one hidden unit; with more units product cones leave gaps.",
         (f"{PACKAGE}.realisable_cones", f"{PACKAGE}.cone_of"), _check_partition,
         correction="Printed: the entire parameter space is partitioned into the cones K_{IxJ}. True for d_1 = 1 only.",
-        as_printed=_printed_partition, quick=6, thorough=100,
+        as_printed=_printed_partition, quick=6, thorough=40,
     ),
     Statement(
         "002", "eq. (9)",
@@ -332,7 +332,7 @@ STATEMENTS: tuple[Statement, ...] = (
         "Members of the listed classes of product cones are critical for the piece, lie in the cone, have the listed "
         "loss; critical points of the closed form found by random search in a product cone belong to a listed class.",
         (f"{PACKAGE}.enumerate_classes", f"{PACKAGE}.existence", f"{PACKAGE}.sample"), _check_product_cones,
-        quick=3, thorough=40,
+        quick=3, thorough=25,
     ),
     Statement(
         "002", "eq. (13)",
@@ -368,7 +368,7 @@ STATEMENTS: tuple[Statement, ...] = (
         _check_local,
         correction="Printed: the critical point with i = 1 achieves a local minimum. On the boundary it may be no "
         "stationary point.",
-        as_printed=_printed_local, quick=2, thorough=40,
+        as_printed=_printed_local, quick=2, thorough=20,
     ),
     Statement(
         "002", "Proposition 7, entire parameter space",
@@ -377,14 +377,14 @@ STATEMENTS: tuple[Statement, ...] = (
         (f"{PACKAGE}.global_minimum",), _check_global,
         correction="Printed: Proposition 7 characterises the critical points over the entire parameter space. Points "
         "where L_N has a kink can be stationary, the global minimum among them, and are critical for no piece.",
-        as_printed=_printed_global, quick=3, thorough=50,
+        as_printed=_printed_global, quick=2, thorough=20,
     ),
     Statement(
         "002", "Proposition 8",
         "Local minima that are not global exist, and a plateau of points that are local minima and, weakly, maxima.",
         (f"{PACKAGE}.enumerate_classes",), _check_spurious,
         correction="Printed: there also exists local maximum. It holds in the weak sense of the plateau only.",
-        quick=3, thorough=60,
+        quick=3, thorough=25,
     ),
     Statement(
         "002", "Example 1",

@@ -169,7 +169,11 @@ def _degenerate(data: ReluData, piece: Piece, counts: tuple[int, ...], result: E
 
 
 def _silent(data: ReluData, piece: Piece) -> Iterator[CriticalClass]:
-    """``A2 = 0`` and ``Y_J (A1 X_J)^T = 0``; with ``A1 X_J = 0`` only where no degenerate class contains it."""
+    """``A2 = 0`` and ``Y_J (A1 X_J)^T = 0``; with ``A1 X_J = 0`` only where no degenerate class contains it.
+
+    If the cone is open and ``Y_J X_J^T != 0``, rows a' next to any member have ``Y_J (a' X_J)^T != 0``: A2 along that
+    vector descends.
+    """
     counts = (0,) * len(piece.groups)
     result = feasible_rows(data, piece, counts, 1)
     if result.exists is False:
@@ -178,15 +182,13 @@ def _silent(data: ReluData, piece: Piece) -> Iterator[CriticalClass]:
         in_other_class = piece.kernel.shape[1] > 0 or len(piece.samples) == len(data.live)
         if in_other_class and not _moves_something(data, piece):
             return
-    category, strict = "undetermined", None
-    if result.exists is True and _is_open(data, piece):
-        falls = float(np.linalg.norm(piece.Y @ piece.X.T)) > 1e-9 * np.linalg.norm(data.X) * np.linalg.norm(data.Y)
-        category = "not a local minimum" if falls else category
-        strict = True if falls and result.interior is True else None
-        if not falls and result.interior is True:
-            category, strict = "spurious minimum", False
+    category, strict, index = "undetermined", None, None
+    if result.interior is True:
+        category, strict, index, _ = _interior_fields(data, piece, counts, 1)
+    elif result.exists is True and _is_open(data, piece) and piece.num_positive:
+        category = "not a local minimum"
     shape = _pattern("silent", (0,), piece, counts, exists=result.exists, interior=result.interior)
-    yield CriticalClass(FAMILY, shape, piece.dead_loss, 0, category, strict, None, None, SOURCE)
+    yield CriticalClass(FAMILY, shape, piece.dead_loss, 0, category, strict, index, None, SOURCE)
 
 
 def _moves_something(data: ReluData, piece: Piece) -> bool:
