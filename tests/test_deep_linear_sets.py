@@ -8,7 +8,6 @@ import constructed_points
 import jax
 import numpy as np
 import pytest
-from scipy.optimize import least_squares
 
 from gradflow import Regression, checks, networks
 from gradflow.critical_sets import critical_values, deep_linear
@@ -38,6 +37,11 @@ def drawn_problem(shape, seed=0):
 
 def shape_id(shape):
     return "-".join(map(str, shape[0])) + (f", rank {shape[1]}" if shape[1] else "")
+
+
+def random_state(problem):
+    rng = np.random.default_rng(0)
+    return tuple(rng.normal(size=shape) for shape in problem.network.shapes)
 
 
 def key_of(counts, ranks):
@@ -84,7 +88,7 @@ def test_g12_the_recursion_without_offsets_returns_a_critical_point_of_another_p
 
 def test_the_tests_own_gradient_and_hessian_are_those_of_the_problem():
     problem = drawn_problem(SHAPES[0])
-    params = tuple(np.asarray(layer) for layer in problem.init(0))
+    params = tuple(np.asarray(layer) for layer in random_state(problem))
     np.testing.assert_allclose(deep_points.hessian(problem, params), problem.hessian(params), atol=1e-12)
     gradient = deep_points.flatten(problem.gradient(params))
     np.testing.assert_allclose(deep_points.gradient(problem, params), gradient, atol=1e-12)
@@ -99,7 +103,7 @@ def test_every_class_has_members_and_they_are_what_it_says(shape):
     problem = drawn_problem(shape)
     classes = deep_linear.enumerate_classes(problem)
     assert len({key_of(**item.pattern) for item in classes}) == len(classes)
-    for number, item in enumerate(classes):
+    for number, item in enumerate(classes[:: 1 if len(classes) < 40 else 3]):
         params = deep_linear.sample(problem, item, number)
         point = deep_linear.decompose(problem, params)
         assert point.residual <= 1e-11 and gradient_size(problem, params) <= 1e-13
@@ -131,7 +135,7 @@ def test_the_ranks_and_not_the_levels_decide_the_same_category():
     # two implementations: rank table against the patterns p(k) of every level
     for shape in SHAPES:
         problem = drawn_problem(shape, seed=2)
-        for item in deep_linear.enumerate_classes(problem)[::3]:
+        for item in deep_linear.enumerate_classes(problem)[::5]:
             point = deep_linear.decompose(problem, deep_linear.sample(problem, item, 5))
             sizes = point.levels[0].spectrum.multiplicities
             greedy = not any(
@@ -289,7 +293,7 @@ def test_a_key_may_be_a_seed_a_jax_key_or_a_generator():
 
 def test_a_state_that_is_not_critical_is_called_so():
     problem = drawn_problem(SHAPES[0])
-    point = deep_linear.decompose(problem, problem.init(0))
+    point = deep_linear.decompose(problem, random_state(problem))
     assert (point.category, point.strict) == ("not-critical", None)
 
 
@@ -307,22 +311,10 @@ def test_a_rank_between_noise_and_clear_leaves_the_category_open(size, category)
 
 def test_critical_points_found_from_random_starts_fall_into_the_classes_and_reach_every_value():
     problem = drawn_problem(((2, 2, 2, 2), None, (2, 1), {}))
-    root, target = (np.asarray(part) for part in (problem.statistics.root, problem.statistics.target))
     known = {key_of(**item.pattern) for item in deep_linear.enumerate_classes(problem)}
-    rng = np.random.default_rng(0)
-
-    def residual(flat):
-        first, second, third = flat.reshape(3, 2, 2)
-        error = third @ second @ first @ root - target
-        parts = ((third @ second).T @ error @ root.T, third.T @ error @ (first @ root).T,
-                 error @ (second @ first @ root).T)  # fmt: skip
-        return np.concatenate([part.ravel() for part in parts])
-
     outcomes, losses = collections.Counter(), []
-    for _ in range(40):
-        found = least_squares(residual, rng.normal(size=12), xtol=1e-15, ftol=1e-15, gtol=1e-15, max_nfev=300)
-        params = tuple(found.x.reshape(3, 2, 2))
-        if np.abs(found.fun).max() > 1e-10:
+    for params, size in deep_points.found_roots(np.random.default_rng(0), problem, 40):
+        if size > 1e-9:
             outcomes["not converged"] += 1
             continue
         point = deep_linear.decompose(problem, params, rank_tolerance=1e-4, critical_tolerance=1e-3)
@@ -330,7 +322,7 @@ def test_critical_points_found_from_random_starts_fall_into_the_classes_and_reac
             outcomes[point.category] += 1
             continue
         assert key_of(point.counts, point.ranks) in known
-        assert point.loss == pytest.approx(float(problem.loss(params)), abs=1e-5)
+        assert point.loss == pytest.approx(float(problem.loss(params)), abs=1e-8)
         outcomes[point.category] += 1
         losses.append(point.loss)
     assert outcomes["not converged"] + outcomes["ambiguous"] <= 20 and outcomes["not-critical"] == 0

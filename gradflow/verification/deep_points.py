@@ -18,7 +18,7 @@ from gradflow.critical_sets.classes import CriticalClass
 from gradflow.critical_sets.deep_linear.construction import block_shapes, problem_spectrum, random_invertible
 from gradflow.critical_sets.shallow_linear.spectrum import DataSpectrum
 from gradflow.problem import Regression
-from gradflow.types import Weights
+from gradflow.types import Array, Weights
 
 # widths, rank of X, singular values of the target (None: random): H = 1 to 3, bottlenecks, equal and zero values
 SHAPES: tuple[tuple[tuple[int, ...], int | None, tuple[float, ...] | None], ...] = (
@@ -109,11 +109,11 @@ def random_point(rng: np.random.Generator, problem: Regression | None = None) ->
     }[family]
     blocks = [_low_rank(rng, rows, columns) for rows, columns in block_shapes(problem, k)]
     bases = [_orthogonal(rng, size)[:, :number] for size, number in zip(sizes, numbers, strict=True)]
-    blocks = deep_linear.fitted_blocks(
+    fitted = deep_linear.fitted_blocks(
         problem, counts, num_zero, blocks=blocks, family=family, zero=zero.tolist(), bases=bases
     )
     params = deep_linear.construct(
-        problem, counts, num_zero, bases=bases, blocks=blocks, mixings=random_mixings(rng, problem),
+        problem, counts, num_zero, bases=bases, blocks=fitted, mixings=random_mixings(rng, problem),
         free=rng.normal(size=(k, shapes[0][1])),
     )  # fmt: skip
     return DeepPoint(problem, params, counts, num_zero, family)
@@ -173,7 +173,7 @@ def named(item: CriticalClass) -> str:
     return f"{item.category}, p = {item.pattern['counts']}, ranks {item.pattern['ranks']}"
 
 
-def largest(matrix: np.ndarray) -> float:
+def largest(matrix: Array) -> float:
     """Largest absolute entry, 0 without entries."""
     return float(np.max(np.abs(matrix))) if matrix.size else 0.0
 
@@ -184,9 +184,7 @@ def largest(matrix: np.ndarray) -> float:
 def loss(problem: Regression, params: Weights) -> float:
     """``1/2 ||W_l ... W_1 R - T||^2`` and the irreducible part."""
     root, target = _statistics(problem)
-    product = root
-    for layer in params:
-        product = layer @ product
+    product = np.linalg.multi_dot([*(np.asarray(layer) for layer in reversed(params)), root])
     return 0.5 * float(np.sum((product - target) ** 2)) + problem.irreducible
 
 
@@ -213,7 +211,7 @@ def inertia(problem: Regression, params: Weights) -> tuple[int, int]:
     return int(np.sum(values < -zero)), int(np.sum(np.abs(values) <= zero))
 
 
-def flatten(layers: Sequence[np.ndarray]) -> np.ndarray:
+def flatten(layers: Sequence[Array]) -> np.ndarray:
     """One vector, row-major in acting order."""
     return np.concatenate([np.ravel(layer) for layer in layers])
 
@@ -241,7 +239,7 @@ def found_roots(rng: np.random.Generator, problem: Regression, count: int) -> It
             jac=lambda flat: hessian(problem, unflatten(flat, like)),
             xtol=1e-15,
             ftol=1e-15,
-            gtol=1e-15,
+            gtol=None,
             max_nfev=200,
         )
         params = unflatten(found.x, like)
@@ -251,12 +249,13 @@ def found_roots(rng: np.random.Generator, problem: Regression, count: int) -> It
 def _gradient_and_slope(problem: Regression, params: Weights, direction: Weights) -> tuple[np.ndarray, np.ndarray]:
     """The gradient and its derivative along a direction, by the product rule on every factor."""
     root, target = _statistics(problem)
+    layers, moves = [[np.asarray(layer) for layer in group] for group in (params, direction)]
     before = [(root, np.zeros_like(root))]
     after = [(np.eye(len(target)), np.zeros((len(target), len(target))))]
-    for layer, moved in zip(params, direction, strict=True):
+    for layer, moved in zip(layers, moves, strict=True):
         value, slope = before[-1]
         before.append((layer @ value, moved @ value + layer @ slope))
-    for layer, moved in zip(reversed(params[1:]), reversed(direction[1:]), strict=True):
+    for layer, moved in zip(reversed(layers[1:]), reversed(moves[1:]), strict=True):
         value, slope = after[0]
         after.insert(0, (value @ layer, slope @ layer + value @ moved))
     error, error_slope = before[-1][0] - target, before[-1][1]

@@ -46,7 +46,7 @@ def _theorem_3_necessity(rng: np.random.Generator, count: int) -> Iterator[Trial
     left_out = 0
     for params, size in deep_points.found_roots(rng, problem, count):
         found = deep_linear.decompose(problem, params, rank_tolerance=1e-4, critical_tolerance=1e-3)
-        if size > 1e-12 or found.category == "ambiguous":
+        if size > 1e-9 or found.category == "ambiguous":
             left_out += 1
             continue
         yield Trial.agreement((found.counts, found.ranks) in known, True, f"a class for p(0) = {found.counts}")

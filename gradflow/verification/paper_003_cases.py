@@ -46,8 +46,9 @@ def _one_hidden_as_printed() -> Trial:
 
 def _case(case: str, rng: np.random.Generator, count: int) -> Iterator[Trial]:
     """Constructed points are critical, described as of the case, and strict when section 4.2 says so."""
+    problem = full_rank_problem(rng, TWO_HIDDEN)
     for number in range(count):
-        problem = full_rank_problem(rng, TWO_HIDDEN) if number % 6 == 0 else problem
+        problem = full_rank_problem(rng, TWO_HIDDEN) if number % 6 == 5 else problem
         learned = () if case[0] == "1" else tuple(rng.permutation(3)[: rng.integers(1, 3)].tolist())
         nonzero = ("first", "last", "both")[number % 3] if len(learned) < 2 else ("first", "last")[number % 2]
         params = deep_linear.construct_case(problem, case, learned, key=rng, nonzero=nonzero)
@@ -82,8 +83,9 @@ def _case_12_invariants(rng: np.random.Generator, count: int) -> Iterator[Trial]
 
 
 def _formula_26(rng: np.random.Generator, count: int) -> Iterator[Trial]:
+    problem = full_rank_problem(rng, TWO_HIDDEN)
     for number in range(count):
-        problem = full_rank_problem(rng, TWO_HIDDEN) if number % 6 == 0 else problem
+        problem = full_rank_problem(rng, TWO_HIDDEN) if number % 6 == 5 else problem
         case, nonzero = (("2.1", "both"), ("2.1", "first"), ("2.1", "last"), ("2.2", "first"))[number % 4]
         params = deep_linear.construct_case(problem, case, (int(rng.integers(3)),), key=rng, nonzero=nonzero)
         direction = random_direction(rng, params)
@@ -118,8 +120,9 @@ def _remark_3(rng: np.random.Generator, count: int) -> Iterator[Trial]:
 
 def _remark_3_for_pairs(rng: np.random.Generator, count: int) -> Iterator[Trial]:
     """At case 2.2 the number of negative eigenvalues is that of pairs with E_j > D_i."""
+    problem = full_rank_problem(rng, TWO_HIDDEN)
     for number in range(count):
-        problem = full_rank_problem(rng, TWO_HIDDEN) if number % 6 == 0 else problem
+        problem = full_rank_problem(rng, TWO_HIDDEN) if number % 6 == 5 else problem
         learned = tuple(rng.permutation(3)[: rng.integers(1, 3)].tolist())
         params = deep_linear.construct_case(problem, "2.2", learned, key=rng)
         form = deep_linear.describe(problem, params)

@@ -61,7 +61,7 @@ def _ordered_pairs() -> Trial:
 def _half_as_printed() -> Trial:
     weights, direction, values = _exact_case()
     flat = deep_points.flatten(direction)
-    hessian = deep_points.hessian(diagonal_problem((3, 2, 2, 2, 2), values), weights)
+    hessian = deep_points.hessian(diagonal_problem((3, 2, 2, 2, 2), values.tolist()), weights)
     value = deep_linear.second_variation(weights, direction, values)
     return Trial(
         abs(float(flat @ hessian @ flat) - value), ROUNDING, f"D^2 L[w, w] = {flat @ hessian @ flat:g}, H_W = {value:g}"
@@ -272,7 +272,7 @@ STATEMENTS: tuple[Statement, ...] = (
         correction="The sum over j != k reads as ordered pairs, which counts each twice; wrong for H >= 3.",
         as_printed=_ordered_pairs,
         quick=4,
-        thorough=200,
+        thorough=100,
     ),
     Statement(
         "003",
@@ -292,7 +292,7 @@ STATEMENTS: tuple[Statement, ...] = (
         (_PACKAGE + "describe",),
         _equations,
         quick=6,
-        thorough=200,
+        thorough=100,
     ),
     Statement(
         "003",
@@ -301,7 +301,7 @@ STATEMENTS: tuple[Statement, ...] = (
         (_PACKAGE + "describe",),
         _kernels,
         quick=6,
-        thorough=200,
+        thorough=100,
     ),
     Statement(
         "003",
@@ -312,7 +312,7 @@ STATEMENTS: tuple[Statement, ...] = (
         correction="Printed: U^T S_Y U = S_Y. It is a permuted S_Y.",
         as_printed=_turn_as_printed,
         quick=6,
-        thorough=200,
+        thorough=100,
     ),
     Statement(
         "003",
@@ -323,7 +323,7 @@ STATEMENTS: tuple[Statement, ...] = (
         correction="Stated under Assumptions 1 and 2; needs Assumption 3, different singular values.",
         as_printed=_diagonal_as_printed,
         quick=6,
-        thorough=200,
+        thorough=100,
     ),
     Statement(
         "003",
@@ -333,7 +333,7 @@ STATEMENTS: tuple[Statement, ...] = (
         _values,
         correction="'Any subset' includes the empty and the full one.",
         quick=6,
-        thorough=200,
+        thorough=100,
     ),
     Statement(
         "003",
@@ -376,7 +376,7 @@ STATEMENTS: tuple[Statement, ...] = (
         _outer,
         correction="w_{1,1,2} = lambda v b^T, w_{H+1,2} = mu T with T of shape (d_y - r, d_H); shapes are missing.",
         quick=8,
-        thorough=200,
+        thorough=100,
     ),
     Statement(
         "003",
@@ -401,7 +401,7 @@ STATEMENTS: tuple[Statement, ...] = (
         "raise the loss.",
         as_printed=_saddles_by_kernel,
         quick=8,
-        thorough=200,
+        thorough=100,
     ),
 )
 """Section 3 of paper 003."""

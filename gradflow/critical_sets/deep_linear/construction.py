@@ -157,11 +157,12 @@ def target_block(spectrum: DataSpectrum, captured: Capture) -> Float[np.ndarray,
 def condition_residuals(spectrum: DataSpectrum, captured: Capture, blocks: Sequence[np.ndarray]) -> list[float]:
     """How far the blocks are from critical: first ``Z_l ... Z_1 R``, then the condition for h = 1, ..., l.
 
-    Each relative to the product of the norms of its factors, a block's taken at least as large as the data's weight
-    scale: a block of rounding errors is zero.
+    Each relative to the product of the sizes of its factors: the norm, for a block at least the data's weight scale and
+    for M at least ``||R|| ||T||``, so that rounding errors count as zero.
     """
     scale = spectrum.weight_scale
-    target, root = (_Factor(matrix) for matrix in (target_block(spectrum, captured), spectrum.inputs))
+    root = _Factor(spectrum.inputs)
+    target = _Factor(target_block(spectrum, captured), floor=root.size * float(np.linalg.norm(spectrum.outputs)))
     factors = [_Factor(block, floor=scale) for block in blocks]
     around = [[*factors[h:], target, *factors[: h - 1]] for h in range(1, len(blocks) + 1)]
     return [_relative_size(chain) for chain in ([root, *factors], *around)]
