@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gradflow import Regression, checks, networks
-from gradflow.critical_sets import critical_values, deep_linear
+from gradflow.critical_sets import critical_values, deep_linear, shallow_linear
 from gradflow.critical_sets.deep_linear import rank_patterns
 from gradflow.verification import deep_points
 from gradflow.verification.deep_points import gradient_size
@@ -329,3 +329,27 @@ def test_critical_points_found_from_random_starts_fall_into_the_classes_and_reac
     ladder = critical_values(problem).values
     assert all(np.abs(ladder - value).min() <= 1e-8 for value in losses)
     assert all(np.abs(np.array(losses) - value).min() <= 1e-8 for value in ladder)
+
+
+# --- one hidden layer: the shallow family -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "shape", [((3, 2, 2), 2, (2, 0.5), {}), ((4, 3, 3), 3, (2, 2, 0), {}), ((4, 2, 3), None, None, {})]
+)
+def test_with_one_hidden_layer_the_classes_refine_those_of_the_shallow_family(shape):
+    problem = drawn_problem(shape)
+    words = {"global": "global", "non-optimal": "deep-non-optimal", "optimal": "deep-optimal"}
+    shallow = {
+        (item.pattern["counts"], item.pattern["num_zero"]): item for item in shallow_linear.enumerate_classes(problem)
+    }
+    refined = set()
+    for item in deep_linear.enumerate_classes(problem):
+        # Z_2 is what captures zero singular values
+        key = item.pattern["counts"], item.pattern["ranks"][1][1]
+        known = shallow[key]
+        assert (item.category, item.strict, item.index) == (words[known.category], known.strict, known.index)
+        assert item.loss == pytest.approx(known.loss, rel=1e-12) and item.rank == known.rank
+        assert known.nullity in (None, item.nullity)
+        refined.add(key)
+    assert refined == set(shallow)
