@@ -375,6 +375,8 @@ def test_the_global_minimum_can_lie_on_a_kink_of_which_no_piece_is_critical():
     classes = relu_cones.enumerate_classes(problem)
     assert min(entry.loss for entry in classes if entry.pattern["kind"] != "kink") == pytest.approx(0.97, abs=1e-12)
     assert shape(classes[0], "kind", "Z") == ("kink", (2,))
+    # A kink on the border of an ordinary minimum, with the kink's whole weight on one side.
+    assert [entry.category for entry in of_kind(classes, "kink")[1:]] == ["spurious minimum"]
     data = relu_data(problem)
     rng = np.random.default_rng(0)
     assert min(data.loss(descended(data, rng)) for _ in range(20)) >= 0.1475 - 1e-9
