@@ -48,14 +48,14 @@ def orthogonal_data(rng, d_in, distinct, repeats=0, signs=False, zeros=0):
     return X[:, rng.permutation(X.shape[1])]
 
 
-def states(flow, params0, times, rtol=1e-12):
-    """Weights with a leading time axis at `times` (increasing, from 0 on), by DOP853."""
+def states(flow, params0, times, rtol=1e-12, method="DOP853"):
+    """Weights with a leading time axis at `times` (increasing, from 0 on)."""
     shapes = [np.shape(layer) for layer in params0]
     cuts = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
     start = np.concatenate([np.ravel(layer) for layer in params0])
     with jax.enable_x64(True):
         solution = solve_ivp(
-            lambda _, flat: np.asarray(_field(flow, tuple(shapes), flat)), (0.0, times[-1]), start, method="DOP853",
+            lambda _, flat: np.asarray(_field(flow, tuple(shapes), flat)), (0.0, times[-1]), start, method=method,
             rtol=rtol, atol=1e-2 * rtol, t_eval=times,
         )  # fmt: skip
     parts = np.split(solution.y.T, cuts, axis=1)

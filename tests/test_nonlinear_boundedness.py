@@ -1,14 +1,20 @@
 """Boundedness of networks that are not linear: what is proved holds along runs, the rest is refused by name."""
 
+import itertools
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from moving import linear_velocity, orthogonal_data, shallow_velocity, states, weights
+from scipy.integrate import fixed_quad
 
 from gradflow import activations, networks, regularizers
 from gradflow.certificates import certificates_of
 from gradflow.certificates.boundedness import boundedness_certificate
 from gradflow.certificates.nonlinear_boundedness import linear_twin, unit_radius
 from gradflow.flow import GradientFlow
+from gradflow.invariants import invariants_of
 from gradflow.problem import Regression
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -22,7 +28,7 @@ def failed(found):
     return [hypothesis.statement for hypothesis in found.hypotheses if hypothesis.holds is not True]
 
 
-def descend(velocity, params, steps=1500, size=0.02):
+def descend(velocity, params, steps=800, size=0.03):
     """Largest norm along Heun steps of bounded length, and the last velocity: cheap, and precise enough for a bound."""
     largest = 0.0
     for _ in range(steps):
@@ -172,6 +178,41 @@ def test_a_target_on_or_beyond_the_end_of_the_range_is_named(target, inside):
     statement = "every target lies inside the open range (-1, 1) of sigma_2 (tanh)"
     assert (statement in failed(found)) == (not inside)
     assert ("Y[0, 1]" in found.note and "unbounded" in found.note) == (not inside)
+
+
+def flow_time(w, invariant):
+    """``t = int dw / (dw/dt)`` from w = 1/2, with sinh(a)^2 = w^2 - I: tanh after tanh, target 2, one number each."""
+
+    def slowness(values):
+        hidden = np.sqrt(1 - 1 / (1 + values**2 - invariant))
+        decay = np.exp(-2 * values * hidden)
+        return (1 + decay) ** 2 / (4 * decay * hidden * (2 - np.tanh(values * hidden)))
+
+    edges = np.linspace(0.5, w, 60)
+    return sum(fixed_quad(slowness, *ends, n=20)[0] for ends in itertools.pairwise(edges))
+
+
+def test_g33_a_target_out_of_range_drives_the_weights_to_infinity():
+    cases = json.loads((Path(__file__).parent / "golden/paper_003.json").read_text())["cases"]
+    case = next(case for case in cases if case["id"] == "G33_nonlinear_unbounded")
+    inputs, expected, tolerance = case["inputs"], case["expected"], case["tolerance"]
+    problem = Regression(networks.Shallow((1, 1, 1), "tanh", "tanh"), [[1.0]], [[float(inputs["s"])]])
+    start = tuple(np.array(inputs[key], float) for key in ("W1", "W2"))
+    flow = GradientFlow(problem)
+    assert certificate(problem, start).holds is None and "unbounded" in certificate(problem, start).note
+    early = states(flow, start, [50.0])
+    np.testing.assert_allclose(np.ravel(early), expected["t50"], atol=float(tolerance["t50"]))
+    late = states(flow, start, [1e6, 1e12], rtol=1e-12, method="LSODA")
+    np.testing.assert_allclose([layer[0, 0, 0] for layer in late], expected["t1e6"], atol=float(tolerance["t1e6"]))
+    # The case's own numbers at 1e12 are off by 1.4e-5 (1 - tanh^2 has few digits left there), as a quadrature shows.
+    np.testing.assert_allclose([layer[1, 0, 0] for layer in late], expected["t1e12"], atol=2e-5)
+    assert flow_time(late[1][1, 0, 0], expected["invariant"]) == pytest.approx(1e12, rel=1e-8)
+    assert flow_time(expected["t1e12"][1], expected["invariant"]) == pytest.approx(1.0000275e12, rel=1e-6)
+    u = 0.5 * np.log(8 * 1e12)
+    assert late[1][1, 0, 0] == pytest.approx(u + 0.5 / u, abs=1 / u**2)
+    unit = invariants_of(flow)[0]
+    np.testing.assert_allclose(unit.value(start), expected["invariant"], atol=1e-14)
+    np.testing.assert_allclose(unit.value(early), [[expected["invariant"]]], atol=1e-9)
 
 
 def test_homogeneous_outputs_attain_their_nearest_value():
