@@ -127,8 +127,10 @@ def test_points_that_are_not_critical_have_no_certificate_but_may_be_raised():
         shallow.strictness_certificate(problem, params)
     with pytest.raises(checks.InputError, match="critical point"):
         shallow.descent(problem, params, 0.1)
-    moved = shallow.ascent(problem, params, 0.1)
-    assert loss(problem, moved.params) - loss(problem, params) == pytest.approx(moved.change) and moved.change > 0
+    for scale in (1.0, 0.1):  # outputs larger than the target grow, smaller ones shrink
+        start = scale * params[0], scale * params[1]
+        moved = shallow.ascent(problem, start, 0.1)
+        assert loss(problem, moved.params) - loss(problem, start) == pytest.approx(moved.change) and moved.change > 0
 
 
 def test_the_certificate_bounds_the_smallest_eigenvalue_by_a_curvature_that_is_attained():
@@ -167,3 +169,5 @@ def test_index_and_nullity_are_those_of_the_hessian():
             assert np.sum(eigenvalues == 0) == nullity
             assert shallow.nullity(point.problem, params, point.counts, point.num_zero) == nullity
         assert point.critical_class.nullity == (low if low == high else None)
+        assert point.critical_class.strict is (point.critical_class.index > 0)
+        assert point.critical_class.is_global is (point.critical_class.index == 0)
