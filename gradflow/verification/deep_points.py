@@ -119,6 +119,14 @@ def random_point(rng: np.random.Generator, problem: Regression | None = None) ->
     return DeepPoint(problem, params, counts, num_zero, family)
 
 
+def points(rng: np.random.Generator, count: int) -> Iterator[DeepPoint]:
+    """Points of eight at a time on one problem, so that not every point has a new shape."""
+    problem = random_problem(rng)
+    for number in range(count):
+        problem = random_problem(rng) if number and number % 8 == 0 else problem
+        yield random_point(rng, problem)
+
+
 def random_member(rng: np.random.Generator, problem: Regression) -> tuple[CriticalClass, Weights]:
     """A random class of a problem and a random member of it."""
     classes = deep_linear.enumerate_classes(problem)
