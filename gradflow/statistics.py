@@ -27,6 +27,9 @@ GROUP_RTOL = 1e-7
 ZERO_RTOL = 1e-9
 """Singular values of T below this multiple of the largest are taken for zero."""
 
+ZERO_FLOOR = 1e-11
+"""Singular values of T below this multiple of ``||Y||`` are rounding, however small the largest is."""
+
 
 class LinearStatistics(eqx.Module):
     """R, T and the irreducible loss of data (X, Y), already divided by the normalization."""
@@ -84,7 +87,7 @@ def linear_statistics(
     left, scales, right = scipy.linalg.svd(X, full_matrices=False)
     rank = int(np.sum(scales > RANK_RTOL * max(scales[0], np.finfo(float).tiny)))
     left, scales, right = left[:, :rank], scales[:rank], right[:rank]
-    target = Y @ right.T
+    target = _without_rounding(Y @ right.T, float(np.linalg.norm(Y)))
     remainder = Y - target @ right
     root_weight = np.sqrt(weight)
     return LinearStatistics(
@@ -92,6 +95,13 @@ def linear_statistics(
         target=root_weight * target,
         irreducible=np.asarray(0.5 * weight * np.sum(remainder * remainder)),
     )
+
+
+def _without_rounding(target: np.ndarray, size: float) -> np.ndarray:
+    """T without the singular values that rounding has made where Y is orthogonal to the rows of X."""
+    left, values, right = scipy.linalg.svd(target, full_matrices=False)
+    known = values > ZERO_FLOOR * size
+    return target if known.all() else (left[:, known] * values[known]) @ right[known]
 
 
 def target_spectrum(target: Float[Array, "d_out rank"]) -> TargetSpectrum:

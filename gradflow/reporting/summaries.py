@@ -20,7 +20,7 @@ from gradflow.critical_points import CriticalPoint
 from gradflow.flow import ReducedFlow
 from gradflow.losses import squared_error
 from gradflow.problem import Landscape, Regression
-from gradflow.regularizers import WeightDecay
+from gradflow.regularizers import Balance, WeightDecay
 from gradflow.reporting.tables import table_of
 from gradflow.reporting.words import (
     BAD,
@@ -132,7 +132,7 @@ def _problem(study: Study) -> Lines:
 
 
 def _regularizer(regularizer: Any) -> str:
-    strength = f" of strength {float(regularizer.strength):g}" if isinstance(regularizer, WeightDecay) else ""
+    strength = f" of strength {float(regularizer.strength):g}" if isinstance(regularizer, WeightDecay | Balance) else ""
     return type(regularizer).__name__ + strength
 
 

@@ -1,9 +1,10 @@
 """Flows in a results file: the data a regression was fitted to, and enough to put its flow together again.
 
-A linear network with the squared error is rebuilt exactly: sufficient statistics and the changes of coordinates of a
-reduced flow are stored, not computed anew, because singular vectors are fixed up to a choice of signs that another
+A network of the library with the squared error is rebuilt exactly: sufficient statistics and the changes of coordinates
+of a reduced flow are stored, not computed anew, because singular vectors are fixed up to a choice of signs that another
 machine may make differently. A landscape is rebuilt when it is one of the library's model problems; anybody else's
-function is not in the file, and its flow comes back as None. Knows flows and problems; no study, no file.
+function, an activation of one's own too, is not in the file, and its flow comes back as None. Knows flows and problems;
+no study, no file.
 """
 
 import warnings
@@ -13,11 +14,11 @@ import equinox as eqx
 import numpy as np
 import xarray as xr
 
-from gradflow import checks, losses, model_problems
+from gradflow import activations, checks, losses, model_problems
 from gradflow.flow import AbstractFlow, GradientFlow, ReducedFlow
-from gradflow.networks import Linear
+from gradflow.networks import AbstractNetwork, Linear, Residual, Shallow
 from gradflow.problem import AbstractProblem, Landscape, Regression
-from gradflow.regularizers import WeightDecay
+from gradflow.regularizers import AbstractRegularizer, Balance, WeightDecay
 from gradflow.statistics import LinearStatistics
 from gradflow.store.codec import NUMBER, from_json, to_json
 
@@ -46,8 +47,11 @@ def flow_dataset(flow: AbstractFlow | None) -> xr.Dataset:
         "normalization": problem.normalization,
         "regularizer": "none" if problem.regularizer is None else type(problem.regularizer).__name__,
     }
+    attributes |= _network_attributes(problem.network) or {}
     if isinstance(problem.regularizer, WeightDecay):
         attributes["weight_decay"] = float(problem.regularizer.strength)
+    if isinstance(problem.regularizer, Balance):
+        attributes["balance"] = float(problem.regularizer.strength)
     return xr.Dataset(_arrays(flow, problem), attrs=attributes)
 
 
@@ -58,19 +62,18 @@ def flow_of(dataset: xr.Dataset) -> AbstractFlow | None:
         return None
     if attributes["problem"] == "Landscape":
         return GradientFlow(model_problems.get(attributes["name"]).problem)
-    widths = [shape[1] for shape in from_json(attributes["shapes"])]
-    widths.append(from_json(attributes["shapes"])[-1][0])
-    decay = attributes.get("weight_decay")
     with warnings.catch_warnings():  # the user was told when the problem was made
         warnings.simplefilter("ignore", checks.HypothesisWarning)
         problem = Regression(
-            Linear(tuple(widths)),
+            _network_of(attributes),
             dataset["X"].values,
             dataset["Y"].values,
             loss=LOSSES[attributes["loss"]],
-            regularizer=None if decay is None else WeightDecay(float(decay)),
+            regularizer=_regularizer_of(dataset),
             normalization=attributes["normalization"],
         )
+    if problem.statistics is None:
+        return GradientFlow(problem)
     statistics = LinearStatistics(*(dataset[name].values for name in ("root", "target", "irreducible")))
     problem = eqx.tree_at(lambda p: p.statistics, problem, statistics)
     if attributes["flow"] == "GradientFlow":
@@ -85,10 +88,53 @@ def _is_rebuildable(problem: AbstractProblem) -> bool:
         return _is_model_problem(problem)
     return (
         type(problem) is Regression
-        and type(problem.network) is Linear
+        and _network_attributes(problem.network) is not None
         and problem.loss_function in LOSSES.values()
-        and (problem.regularizer is None or type(problem.regularizer) is WeightDecay)
+        and (problem.regularizer is None or type(problem.regularizer) in (WeightDecay, Balance))
     )
+
+
+def _network_attributes(network: AbstractNetwork) -> dict[str, Any] | None:
+    """What besides the shapes it takes to make the network again, or None when a file cannot hold it."""
+    if type(network) is Residual:
+        return {"dim": network.dim, "units": network.units, "depth": network.depth}
+    if type(network) is Shallow:
+        codes = [_activation_code(each) for each in (network.activation, network.output_activation)]
+        return None if None in codes else dict(zip(("activation", "output_activation"), codes, strict=True))
+    return {} if type(network) is Linear else None
+
+
+def _network_of(attributes: dict[str, Any]) -> AbstractNetwork:
+    shapes = from_json(attributes["shapes"])
+    if attributes["network"] == "Residual":
+        return Residual(*(int(attributes[name]) for name in ("dim", "units", "depth")))
+    widths = (*(shape[1] for shape in shapes), shapes[-1][0])
+    if attributes["network"] == "Shallow":
+        return Shallow(widths, *(_activation_of(attributes[name]) for name in ("activation", "output_activation")))
+    return Linear(widths)
+
+
+def _activation_code(activation: activations.AbstractActivation) -> str | None:
+    """A name that :func:`_activation_of` understands, a slope with all its digits; None for one of the user's."""
+    if type(activation) is activations.LeakyReLU:
+        return f"slope {float(activation.slope)!r}"
+    known = activation.name in activations.NAMES and type(activations.get(activation.name)) is type(activation)
+    return activation.name if known else None
+
+
+def _activation_of(code: str) -> activations.AbstractActivation:
+    slope = code.removeprefix("slope ")
+    return activations.get(code) if slope == code else activations.LeakyReLU(float(slope))
+
+
+def _regularizer_of(dataset: xr.Dataset) -> AbstractRegularizer | None:
+    if "weight_decay" in dataset.attrs:
+        return WeightDecay(float(dataset.attrs["weight_decay"]))
+    if "balance" not in dataset.attrs:
+        return None
+    term = Balance(float(dataset.attrs["balance"]))
+    gram = dataset["gram"].values if "gram" in dataset else None
+    return eqx.tree_at(lambda balance: balance.gram, term, gram, is_leaf=lambda leaf: leaf is None)
 
 
 def _is_model_problem(problem: Landscape) -> bool:
@@ -111,6 +157,9 @@ def _arrays(flow: AbstractFlow, problem: Regression) -> dict[str, xr.Variable]:
             "target": _variable(("output", "rank"), problem.statistics.target, "T = Y V_X, normalization included"),
             "irreducible": _variable((), problem.statistics.irreducible, "loss that no linear map of X can avoid"),
         }
+    if isinstance(problem.regularizer, Balance) and problem.regularizer.gram is not None:
+        label = "X X^T of the balancing term"
+        arrays["gram"] = _variable(("feature", "feature_of_gram"), problem.regularizer.gram, label)
     if isinstance(flow, ReducedFlow):
         first, last = "reduced coordinates: Wbar_1 = W_1 first", "reduced coordinates: Wbar_{H+1} = last^T W_{H+1}"
         arrays |= {
