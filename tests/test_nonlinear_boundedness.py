@@ -95,6 +95,15 @@ def test_the_radius_of_a_linear_unit_is_attained():
     np.testing.assert_allclose([first**2, second**2], [limit - offset, limit], rtol=1e-8)
 
 
+def test_the_radius_of_a_leaky_unit_counts_the_weaker_direction_and_the_smaller_slope():
+    """On the sample of norm 0.1 and the side of slope 1/4 the balanced start ends at ``w u = 1 / (0.1 / 4) = 40``."""
+    problem = Regression(networks.Shallow((2, 1, 1), "prelu"), [[2.0, 0.0], [0.0, 0.1]], [[0.0, 1.0]])
+    start = (np.array([[0.0, -0.5]]), np.array([[-0.5]]))
+    np.testing.assert_allclose(unit_radius(problem, start), [np.sqrt(40.0)] * 2, rtol=1e-8)
+    end = tuple(layer * np.sqrt(40.0) / 0.5 for layer in start)
+    assert all(np.abs(move).max() < 1e-12 for move in unit_velocity("prelu", problem, end))
+
+
 def test_the_radius_of_a_tanh_unit_is_attained_on_one_sample():
     """On one sample w sigma(a) = y at the limit; the invariant w^2 - sinh(a)^2 gives w^2 tanh(a)^2 = y^2."""
     problem = Regression(networks.Shallow((1, 1, 1), "tanh"), [[1.0]], [[3.0]])
