@@ -330,6 +330,14 @@ def test_verdicts_on_the_points_of_example_1(first, second, expected):
     assert second_order.verdict(relu_data(relu_problem(*EXAMPLE_1)), (first, second)) == expected
 
 
+def test_a_boundary_point_is_left_undetermined_when_a_neighbouring_piece_has_a_larger_eigenvalue():
+    # Samples 2 and 3 switched on give sigma = 2 > 1.44, but its eigenvector moves them in opposite directions.
+    data = relu_data(relu_problem(np.eye(3), np.array([[1.2, 0.0, 0.0], [0.0, 1.0, -1.0]])))
+    assert second_order.verdict(data, (row(1.2, 0, 0), column(1, 0))) == "undetermined"
+    data = relu_data(relu_problem(np.eye(3), np.array([[1.5, 0.0, 0.0], [0.0, 1.0, -1.0]])))
+    assert second_order.verdict(data, (row(1.5, 0, 0), column(1, 0))) == "minimum"
+
+
 def test_the_caveat_is_not_stationary():
     assert second_order.verdict(relu_data(relu_problem(*CAVEAT)), (row(1, 0), column(1))) == "not stationary"
 
