@@ -115,7 +115,7 @@ def test_the_constant_of_theorem_1_is_sharp_in_one_dimension():
     inputs, expected = CASES["G28"]["inputs"], CASES["G28"]["expected"]
     x, star = inputs["x"], inputs["w_star"]
     problem = regression(gf.networks.Linear((1,) * 4), [[x]], [[star**3 * x]])
-    dominance = gradient_dominance(problem, ([[star]],) * 3)
+    dominance = gradient_dominance(problem, (np.array([[star]]),) * 3)
     tau = dominance.certificate.values["tau"]
     assert tau == pytest.approx(expected["tau"], rel=1e-12)
     assert dominance.constant == pytest.approx(expected["lambda_h"], rel=1e-12)

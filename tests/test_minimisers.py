@@ -214,6 +214,8 @@ def test_a_unit_with_eigenvalue_one_has_no_layers_of_full_rank():
     assert found.outcome == "minimiser" and found.is_full_rank is False
     with pytest.raises(checks.InputError, match="eigenvalue 1"):
         residual.sample(problem, np.random.default_rng(0))
+    rounded = regression(gf.networks.Residual(1, 1, 2), [[1.0]], [[1.0 + 2e-16]])
+    assert residual.decompose(rounded, residual.construct(rounded, [], [[np.eye(1)]])).is_full_rank is False
     singular = (shear - np.eye(2), np.diag([1.0, 0.0]))
     assert residual.decompose(problem, singular).outcome == "minimiser_outside_form"
 

@@ -21,6 +21,7 @@ path is no longer than ``2 sqrt(lambda (L - L*))``: a start from which that does
 Source: paper 000, Theorems 1 to 3, eqs. (42), (49) and (53), of which the last lacks an inverse.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,7 +114,8 @@ class GradientDominance:
         """True when the gradient flow from `params0` stays inside for ever, so that its rate is promised a priori.
 
         ``distance + c 2 sqrt(lambda (L - L*)) < radius`` with c = 1 for layers; with one hidden layer
-        ``c = sup |sigma'| ||X||``, known for 1-homogeneous activations, otherwise None. False: not shown, not denied.
+        ``c = sup |sigma'| ||X||``, known for 1-homogeneous activations, otherwise None. With kinks, as long as the
+        flow meets them at isolated times. False: not shown, not denied.
         """
         problem, speed = _regression(self.problem), 1.0
         if isinstance(problem.network, Shallow):
@@ -231,7 +233,13 @@ class RateInside:
 
 
 def rate_inside(
-    dominance: GradientDominance, times: Any, params: Weights, losses: Any, *, rtol: float = 1e-6, atol: float = 0.0
+    dominance: GradientDominance,
+    times: Any,
+    params: Sequence[Any],
+    losses: Any,
+    *,
+    rtol: float = 1e-6,
+    atol: float = 0.0,
 ) -> RateInside:
     """Whether a run kept the rate from its first row until it first left the neighbourhood.
 
@@ -297,7 +305,7 @@ def _linear_constants(layers: Layers) -> tuple[dict[str, float], float, tuple[Hy
 
 def _residual_constants(network: Residual, layers: Layers) -> tuple[dict[str, float], float, tuple[Hypothesis, ...]]:
     tau = 0.5 * min(eta_min(unit) for unit in units_of(network, layers))
-    tilde = 0.5 * min(eta_min(layer) for layer in layers)
+    tilde = 0.5 * min(eta_min(layer, scale=1.0) for layer in layers)
     hat = min(increase_root([norm(layer) for layer in block], tau) for block in blocks_of(network, layers))
     radius = hat if network.depth == 1 else min(hat, tilde)
     conditions: tuple[Hypothesis, ...] = (

@@ -205,7 +205,7 @@ class LocalShape:
     def remainders(self, eps: float) -> tuple[float, float]:
         """Bounds on ``||sum_{j>=2} E_j|| / ||v||`` and on ``||sum_{j>=2} j E_j|| / ||v||`` within eps."""
         powers = {j: self.norm_x * c * eps ** (j - 1) for j, c in self.degrees.items()}
-        return sum(powers.values()), sum(j * power for j, power in powers.items())
+        return sum(powers.values(), 0.0), sum((j * power for j, power in powers.items()), 0.0)
 
 
 def eps_root(shape: LocalShape, delta: float, gamma: float) -> float:
@@ -219,8 +219,7 @@ def eps_root(shape: LocalShape, delta: float, gamma: float) -> float:
     if excess(shape.cap) <= 0.0:
         return shape.cap
     low, high = 0.0, shape.cap
-    for _ in range(200):
-        middle = 0.5 * (low + high)
+    while low < (middle := 0.5 * (low + high)) < high:
         low, high = (middle, high) if excess(middle) <= 0.0 else (low, middle)
     return low
 

@@ -28,13 +28,13 @@ from gradflow.critical_sets.minimisers.setting import layers_of, sample_weight, 
 from gradflow.hypotheses import Hypothesis
 from gradflow.networks import AbstractNetwork, Linear, Residual, Shallow
 from gradflow.problem import Regression
-from gradflow.types import Shapes, Weights
+from gradflow.types import Array, Shapes, Weights
 
 POSITIVE_RTOL = 1e-10
 """Singular values of G below this multiple of the largest are taken for zero."""
 
 
-def vec(params: Sequence[np.ndarray]) -> Float[np.ndarray, " n"]:
+def vec(params: Sequence[Array]) -> Float[np.ndarray, " n"]:
     """All entries in the paper's order: layer by layer, the columns of each stacked."""
     return np.concatenate([np.asarray(layer).ravel(order="F") for layer in params])
 
@@ -49,7 +49,7 @@ def column_to_row(shapes: Shapes) -> Int[np.ndarray, " n"]:
 
 
 def output_jacobian(
-    network: AbstractNetwork, params: Sequence[np.ndarray], inputs: Float[np.ndarray, "d_in samples"]
+    network: AbstractNetwork, params: Sequence[Array], inputs: Float[np.ndarray, "d_in samples"]
 ) -> tuple[Float[np.ndarray, "_ _"], ...]:
     """Blocks ``(G_1, ..., G_l)``: derivatives of ``vec(output)`` by ``vec(W_k)``, of shapes ``(d_out samples, size)``.
 
@@ -117,15 +117,24 @@ def minimality(problem: Regression, params: Weights) -> Hypothesis:
 
 
 def gauss_newton_factor(problem: Regression, params: Weights) -> Float[np.ndarray, "residuals n"]:
-    """``G = [G_1, ..., G_l]``, columns in the paper's order, times ``1 / sqrt(m)`` when the loss is a mean."""
+    """``G = [G_1, ..., G_l]``, columns in the paper's order; only ``G^T G`` and singular values have a meaning.
+
+    For linear and residual networks with R in place of X (``R R^T = X X^T``), so that its size does not grow with the
+    number of samples. Weighted when the loss is a mean.
+    """
     layers = layers_of(problem, params)
-    blocks = output_jacobian(problem.network, layers, np.asarray(problem.X))
-    return np.sqrt(sample_weight(problem)) * np.hstack(blocks)
+    if isinstance(problem.network, Shallow):
+        blocks = output_jacobian(problem.network, layers, np.asarray(problem.X))
+        return np.sqrt(sample_weight(problem)) * np.hstack(blocks)
+    return np.hstack(output_jacobian(problem.network, layers, np.asarray(statistics_of(problem).root)))
 
 
 def stacked_gradient(problem: Regression, params: Weights) -> Float[np.ndarray, " n"]:
-    """``G^T vec(e)``: the gradient in the paper's order. At a kink, with the library's choice of sigma'."""
-    return gauss_newton_factor(problem, params).T @ residual_of(problem, params).ravel(order="F")
+    """``G^T vec(e)``: the gradient in the paper's order, without cancellation near a minimum.
+
+    At a kink, with the library's choice of sigma'.
+    """
+    return gauss_newton_factor(problem, params).T @ reducible_residual(problem, params).ravel(order="F")
 
 
 def gauss_newton_hessian(problem: Regression, params: Weights) -> Float[np.ndarray, "n n"]:
@@ -142,14 +151,16 @@ def gauss_newton_hessian(problem: Regression, params: Weights) -> Float[np.ndarr
     return factor.T @ factor
 
 
-def eta_min(matrix: Float[np.ndarray, "rows columns"]) -> float:
+def eta_min(matrix: Float[np.ndarray, "rows columns"], scale: float = 0.0) -> float:
     """The smallest of the ``min(rows, columns)`` singular values, 0 for a singular matrix.
+
+    It counts as 0 when rounding relative to the largest, or to `scale` where that is larger, could have made it.
 
     The paper writes "smallest nonzero singular value", with which ``eta(A B) >= eta(A) eta(B)`` is false for singular
     factors.
     """
     values = np.linalg.svd(matrix, compute_uv=False)
-    rounding = np.finfo(float).eps * max(matrix.shape) * values[0]
+    rounding = np.finfo(float).eps * max(matrix.shape) * max(values[0], scale)
     return float(values[-1]) if values[-1] > rounding else 0.0
 
 
@@ -173,8 +184,7 @@ def increase_root(norms: Sequence[float], increase: float) -> float:
     if increase <= 0.0:
         return 0.0
     base, low, high = float(np.prod(norms)), 0.0, increase ** (1.0 / len(norms))
-    for _ in range(200):
-        middle = 0.5 * (low + high)
+    while low < (middle := 0.5 * (low + high)) < high:
         inside = float(np.prod([value + middle for value in norms])) - base <= increase
         low, high = (middle, high) if inside else (low, middle)
     return low

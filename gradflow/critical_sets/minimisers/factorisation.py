@@ -63,9 +63,12 @@ def rounding(layers: Sequence[np.ndarray]) -> float:
     return 4.0 * np.finfo(float).eps * layers[0].shape[1] * len(layers) * float(np.prod(norms))
 
 
-def are_invertible(matrices: Sequence[Float[np.ndarray, "d d"]]) -> bool | None:
-    """True when all clearly are, False when one clearly is not, None when one lies in between."""
-    ratios = [_invertibility(matrix) for matrix in matrices]
+def are_invertible(matrices: Sequence[Float[np.ndarray, "d d"]], scale: float = 0.0) -> bool | None:
+    """True when all clearly are, False when one clearly is not, None when one lies in between.
+
+    The smallest singular value is compared with the largest, or with `scale` where that is larger.
+    """
+    ratios = [_invertibility(matrix, scale) for matrix in matrices]
     if all(ratio > CLEARLY_INVERTIBLE for ratio in ratios):
         return True
     return False if min(ratios) <= CLEARLY_SINGULAR else None
@@ -116,6 +119,7 @@ def random_invertible(rng: np.random.Generator, dim: int, spread: float = 1.6) -
     return random_orthogonal(rng, dim) * values @ random_orthogonal(rng, dim)
 
 
-def _invertibility(matrix: Float[np.ndarray, "d d"]) -> float:
+def _invertibility(matrix: Float[np.ndarray, "d d"], scale: float = 0.0) -> float:
     values = np.linalg.svd(matrix, compute_uv=False)
-    return float(values[-1] / values[0]) if values[0] > 0.0 else 0.0
+    size = max(float(values[0]), scale)
+    return float(values[-1]) / size if size > 0.0 else 0.0

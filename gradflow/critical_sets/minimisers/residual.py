@@ -83,6 +83,16 @@ def units_of(network: Residual, params: Weights) -> tuple[np.ndarray, ...]:
     return tuple(np.eye(network.dim) + chain(block, network.dim) for block in blocks_of(network, params))
 
 
+def has_full_rank(network: Residual, layers: Layers) -> bool | None:
+    """Whether every A_kq is invertible, and ``W_k - I`` too where it is added to the identity; None when ambiguous.
+
+    A shortcut of the size of rounding, 1e-16, counts as zero although it may be well conditioned.
+    """
+    shortcuts = [unit - np.eye(network.dim) for unit in units_of(network, layers)]
+    found = are_invertible(layers), are_invertible(shortcuts, scale=1.0)
+    return False if False in found else (None if None in found else True)
+
+
 def construct(
     problem: AbstractProblem,
     unit_transforms: Sequence[np.ndarray],
@@ -152,7 +162,7 @@ def decompose(problem: AbstractProblem, params: Weights, rtol: float = RECOGNITI
     outer = transforms_of(units, target.basis)
     in_form = are_invertible([*outer, *(matrix for matrices in inner for matrix in matrices)])
     return ResidualMinimiser(
-        outcome(defect, noise, in_form, rtol), outer, inner, target.basis, bases, units, are_invertible(layers),
+        outcome(defect, noise, in_form, rtol), outer, inner, target.basis, bases, units, has_full_rank(network, layers),
         defect, 0.5 * (defect * target.scale) ** 2,
     )  # fmt: skip
 
@@ -169,7 +179,7 @@ def sample(problem: AbstractProblem, rng: np.random.Generator, spread: float = 1
     draw = lambda count: [random_invertible(rng, network.dim, spread) for _ in range(count)]  # noqa: E731
     for _ in range(MAX_DRAWS):
         params = construct(problem, draw(network.units - 1), [draw(network.depth - 1) for _ in range(network.units)])
-        if are_invertible(params) is True:
+        if has_full_rank(network, params) is True:
             return params
     raise checks.InputError(
         f"`problem` must have global minimisers of full rank, but got none in {MAX_DRAWS} draws. "
