@@ -199,6 +199,9 @@ def test_the_growth_of_a_plain_chain_is_that_of_theorem_4():
     z, num = 1.7, 4
     expected = {j: math.comb(num, j) * z ** (num - j) / math.sqrt(num) for j in range(2, num + 1)}
     assert growth_degrees([z] * num, [[0.0]] * num) == pytest.approx(expected, rel=1e-12)
+    unit_norm = (z * np.eye(2), *(random_orthogonal(np.random.default_rng(0), 2) for _ in range(num - 1)))
+    problem = regression(gf.networks.Linear((2,) * (num + 1)), np.eye(2), np.linalg.multi_dot(unit_norm[::-1]))
+    assert module.local_shape(problem, unit_norm, 0.5).degrees == pytest.approx(expected, rel=1e-12)
     # P = 2 + (a + x)(b + y) - ab: its part of degree 2 is xy, with gradient (1, 1) at (1, 1)
     assert growth_degrees([2.0], [[0.3, 0.6]]) == pytest.approx({2: math.sqrt(2.0) / 2}, rel=1e-12)
 
@@ -374,3 +377,11 @@ def test_every_statement_of_paper_000_is_listed_once():
     assert len(numbers) == len(set(numbers)) >= 40
     assert {statement.paper for statement in paper_000.STATEMENTS} == {"000"}
     assert all(statement.correction for statement in paper_000.STATEMENTS if statement.as_printed)
+
+
+def test_the_cap_is_set_by_the_unit_that_grows_fastest():
+    layers = tuple(np.array([[size]]) for size in (0.1, 0.1, 3.0, 3.0))
+    problem = regression(gf.networks.Residual(1, 2, 2), [[1.0]], [[1.01 * 10.0]])
+    values = regularity(problem, layers).certificate.values
+    assert values["zeta"] == pytest.approx(20.0) and values["zeta_tilde"] == pytest.approx(6.0)
+    assert values["cap"] == pytest.approx(np.sqrt(19.0) - 3.0, rel=1e-12)  # (3 + t)^2 - 9 = zeta / 2
