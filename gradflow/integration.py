@@ -271,7 +271,7 @@ class _Run:
         with np.errstate(over="ignore", invalid="ignore"):  # far out; what is not finite there ends the run by name
             model = curvature.quadratic_model(problem, params)
             ends = curvature.look_ahead(problem, params, model, size)
-            is_kept = self.switch is None or model.values is None or is_within(self.switch, params, model.newton)
+            is_kept = self.switch is None or is_within(self.switch, params, model.newton)
         time_now = abs(float(self.state.time))
         return Look(
             time=time_now,

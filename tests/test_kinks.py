@@ -1,5 +1,7 @@
 """Flows through kinks: crossings and slides against closed forms, other integrators, and what must be conserved."""
 
+import dataclasses
+import io
 import math
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import scipy.integrate
 
 import gradflow as gf
+from gradflow import integration, reporting, store
 from gradflow.kinks import KinkLog, Switch, decide, has_pieces
 from gradflow.kinks.surfaces import surfaces_of
 
@@ -115,8 +118,32 @@ def test_a_slide_is_the_limit_of_smoothed_flows():
     assert errors[0] < 1e-2 and errors[1] < 0.15 * errors[0]
 
 
-def test_a_slide_ends_where_one_side_stops_pushing_and_the_end_is_quadratically_smooth():
-    """Targets -0.2 and 1: the second sample wins at once (no slide), the unit leaves to the right of the surface."""
+def test_a_slide_ends_at_a_point_that_is_stationary_on_the_surface():
+    """bc -> 1: the second sample is fitted, the first would push left but is not on that side; 0 is in Clarke's set."""
+    problem, start = _embedded([0.0, 0.4], 0.9, *SLIDING)
+    run = _integrate(problem, start, rtol=1e-7)
+    assert run.status is gf.Status.STATIONARY
+    assert abs(run.endpoint[0][0, 0]) < 1e-15
+    assert run.endpoint[0][0, 1] * run.endpoint[1][0, 0] == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("targets", "is_generic"), [([-1.0, -1.3, -0.8], True), ([-1.0, -1.0, -1.0], False)])
+def test_a_row_that_slides_into_zero_stays_there(targets, is_generic):
+    """Leaky: samples at 120 degrees with negative targets pull the row into 0 in finite time; 0 is in Clarke's set.
+
+    With unlike targets it is inside (two slides, the third surface in their span), with like ones at a corner.
+    """
+    angles = 2 * np.pi * np.arange(3) / 3 + 0.1
+    problem, start = _embedded([0.2, 0.1], 1.0, [np.cos(angles), np.sin(angles)], targets, "prelu")
+    run = _integrate(problem, start, rtol=1e-7)
+    assert run.status is gf.Status.STATIONARY and (run.num_slides >= 2) == is_generic
+    np.testing.assert_allclose(run.endpoint[0], 0.0, atol=1e-14)
+    assert run.endpoint[1][0, 0] == pytest.approx(math.sqrt(1.0 - 0.05), rel=1e-6)
+    assert float(problem.loss(run.endpoint)) == pytest.approx(0.5 * np.square(targets).sum(), rel=1e-12)
+
+
+def test_no_slide_begins_where_one_side_does_not_push():
+    """Targets -0.2 and 1: the second sample wins at once, the unit leaves to the right of the surface."""
     problem, start = _embedded([0.0, 0.4], 0.9, SLIDING[0], [-0.2, 1.0])
     run = _integrate(problem, start, 0.1)
     assert (run.num_slides, run.num_ambiguous) == (0, 0)
@@ -163,7 +190,7 @@ def test_the_endpoint_follows_the_tolerance():
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
 @pytest.mark.parametrize("rtol", [1e-4, 1e-6])
 def test_a_relu_network_gets_through_its_kinks_with_the_diagonal_conserved(activation, rtol):
-    """10-7-5, 20 Gaussian samples, T = 20: integrated across its kinks as if smooth it took 20 000 steps and stalled."""
+    """10-7-5, 20 Gaussian samples, T = 20: integrated as if it were smooth it took 20 000 steps and stalled."""
     problem, start = _random(2, activation)
     run = _integrate(problem, start, 20.0, rtol=rtol, max_steps=20_000)
     drift = np.abs(_imbalance(run.params) - _imbalance(start)).max()
@@ -273,3 +300,23 @@ def test_events_that_get_nowhere_end_the_run():
         log = log.then(switch, 0.0, 1.0)
     assert not log.is_crowded and log.then(switch, 0.0, 1.0).is_crowded
     assert not log.then(switch, 0.5, 1.0).then(switch, 0.5, 1.0).is_crowded
+
+
+def test_a_piece_that_is_met_again_and_again_ends_stalled(monkeypatch):
+    problem, start = _random(1)
+    monkeypatch.setattr(integration, "next_piece", lambda before, params: dataclasses.replace(before, params=params))
+    run = _integrate(problem, start, 20.0, rtol=1e-6)
+    assert run.status is gf.Status.STALLED and run.num_steps < 1000
+
+
+def test_a_file_keeps_the_counts(tmp_path):
+    problem, start = _random(1)
+    study = gf.study(gf.GradientFlow(problem), start, t1=0.05, rtol=1e-6, atol=1e-8)
+    store.save(study, tmp_path / "kinks.nc")
+    loaded = store.load(tmp_path / "kinks.nc").trajectory
+    assert loaded.num_crossings == study.trajectory.num_crossings > 0
+    assert (loaded.num_slides, loaded.num_ambiguous) == (study.trajectory.num_slides, 0)
+    assert loaded.switch_times == study.trajectory.switch_times
+    shown = io.StringIO()
+    reporting.print_summary(study, shown, 160)
+    assert loaded.kinks in shown.getvalue()

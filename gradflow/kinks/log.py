@@ -10,8 +10,8 @@ MAX_TIMES = 10_000
 CROWD = 1e-7
 """Share of a step within which an event follows the last one too soon for the step to matter."""
 
-PATIENCE = 20
-"""Events in a row, for every surface and once more, that may follow each other so soon before a run counts as stuck."""
+PATIENCE = 50
+"""Events in a row, and one for every surface besides, that may follow each other so soon before a run is stuck."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class KinkLog:
 
     def begun(self, first: Switch) -> "KinkLog":
         """The log after the choice of the first piece."""
-        limit = PATIENCE + PATIENCE * first.met.size
-        return replace(self, num_slides=first.num_slides, num_ambiguous=first.num_ambiguous, limit=min(limit, 100_000))
+        limit = PATIENCE + first.met.size
+        return replace(self, num_slides=first.num_slides, num_ambiguous=first.num_ambiguous, limit=limit)
 
     def then(self, switch: Switch, time: float, step: float) -> "KinkLog":
         """The log after one more event, at flow time `time`, when the solver proposed `step`."""

@@ -2,8 +2,8 @@
 
 On a piece every hidden unit is linear in every sample: the activation's slope is frozen to that of the side on which
 the sample lies. Where the flow slides, the rows of W_1 are moreover projected onto the surfaces they slide on; the
-frozen loss of the projected weights is smooth, its negative gradient is the sliding velocity, and its Hessian is that of the
-sliding motion. A piece says by its guards where it ends. It does not know what comes next.
+frozen loss of the projected weights is smooth, its negative gradient is the sliding velocity, and its Hessian that of
+the sliding motion. A piece says by its guards where it ends. It does not know what comes next.
 """
 
 import equinox as eqx
@@ -107,7 +107,7 @@ class Piece(AbstractPiece):
         problem: the frozen problem.
         surfaces: for every row of the problem's basis, the surface it stands for.
         duals: for every such row, the vector whose product with a gradient is its coefficient on that surface.
-        scale: for every unit, a size of its row of W_1 that its rounding errors are relative to.
+        scale: for every unit, the size that its row of W_1 has had and that its rounding errors are relative to.
         direction: 1.0, or -1.0 for backward integration.
 
     Guards: ``sign * W_1 u`` for every watched surface; and for every surface slid on the two coefficients

@@ -22,6 +22,9 @@ from gradflow.types import Weights
 ON_SURFACE = 1e-12
 """Distance from a surface, relative to the row of weights, at which it is met."""
 
+SMALL = 1e-3
+"""Size of a row of W_1, relative to all weights, below which its rounding errors are no smaller."""
+
 WITHIN = 100.0
 """Roundings by which the limit of a piece may lie beyond its end and count as on it."""
 
@@ -75,7 +78,7 @@ def first_piece(flow: AbstractFlow, params: Weights, direction: float) -> Switch
         problem=frozen,
         surfaces=np.zeros(capacity, np.int64),
         duals=np.zeros((capacity, first.shape[1])),
-        scale=sizes,
+        scale=np.maximum(sizes, SMALL * np.sqrt(sum(np.sum(np.square(layer)) for layer in params))),
         direction=np.asarray(direction),
     )
     nothing = np.zeros(shape, bool)
@@ -91,8 +94,8 @@ def next_piece(before: Switch, params: Weights) -> Switch:
     first, last = np.array(params[0]), params[1]
     directions = np.asarray(problem.directions)
     signs, slides = np.array(problem.signs), np.zeros(before.held.shape, bool)
-    held, sizes = slides.copy(), np.linalg.norm(first, axis=1)
-    met = (np.abs(distances) <= ON_SURFACE * np.maximum(sizes, np.asarray(piece.scale))[:, None]) | before.held
+    held, sizes = slides.copy(), np.maximum(np.linalg.norm(first, axis=1), piece.scale)
+    met = (np.abs(distances) <= ON_SURFACE * sizes[:, None]) | before.held
     crossings = begun = ambiguous = 0
     for unit in np.flatnonzero(met.any(axis=1)):
         here = np.flatnonzero(met[unit])
@@ -107,7 +110,8 @@ def next_piece(before: Switch, params: Weights) -> Switch:
         begun += int(np.sum(decision.slides & ~before.held[unit, here]))
         is_new = (met[unit] & ~before.met[unit]).any()
         ambiguous += int(decision.is_ambiguous and is_new)
-    piece = _sliding(piece, np.linalg.norm(first, axis=1), signs, slides, held)
+    # A row that has shrunk keeps its old scale: what is left of it where it vanishes is rounding of what it was.
+    piece = _sliding(piece, sizes, signs, slides, held)
     return Switch(piece, (first, last), crossings, begun, ambiguous, met, held)
 
 
@@ -145,7 +149,7 @@ def _put_on(row: np.ndarray, directions: np.ndarray) -> np.ndarray:
 
 
 def _sliding(piece: Piece, sizes: np.ndarray, signs: np.ndarray, slides: np.ndarray, held: np.ndarray) -> Piece:
-    """The piece with that pattern, sliding on `slides`, for rows of W_1 of those norms."""
+    """The piece with that pattern, sliding on `slides`, for rows of W_1 of those sizes."""
     problem = piece.problem
     directions = np.asarray(problem.directions)
     count, capacity = int(slides.sum()), problem.basis.shape[0]
