@@ -92,7 +92,12 @@ def _shallow(
     """A flow on the given data with two outputs and three hidden units, and a start."""
     network = Shallow((X.shape[0], 3, 2), *pair)
     problem = regression(network, X, 0.4 * rng.normal(size=(2, X.shape[1])), **options)
-    return GradientFlow(problem), weights(rng, network.shapes, 0.7)
+    layers = weights(rng, network.shapes, 0.7)
+    used = X[:, np.any(X != 0.0, axis=0)]
+    # Central differences need the states within their step to lie on one side of 0, where softsign is not smooth.
+    while np.abs(layers[0] @ used).min() < 0.05:
+        layers = weights(rng, network.shapes, 0.7)
+    return GradientFlow(problem), layers
 
 
 def _field(flow: GradientFlow, layers: Layers) -> tuple[Layers, np.ndarray]:
@@ -202,10 +207,13 @@ def _homogeneous(rng: np.random.Generator, count: int) -> Iterator[Trial]:
         for invariant in invariants_of(flow):
             rate, scale = _change(invariant, moves, layers)
             yield Trial(rate, EXACT * scale, f"{invariant.name}, {name}")
-        if name == "relu":
-            rate_of_matrix = rate_along(moves, lambda rows: imbalance(rows, 1), layers)
-            off = np.abs(rate_of_matrix - np.diag(np.diag(rate_of_matrix))).max()
-            yield Trial(1e-6 * size(moves), float(off), "the matrix is not conserved off its diagonal")
+    # A fixed instance, because a unit that is dead on all samples does not move.
+    fixed = np.random.default_rng(8)
+    flow, layers = _shallow(fixed, ("relu", "tanh"), fixed.normal(size=(3, 6)))
+    moves, _ = _field(flow, layers)
+    matrix_rate = rate_along(moves, lambda rows: imbalance(rows, 1), layers)
+    off = float(np.abs(matrix_rate - np.diag(np.diag(matrix_rate))).max())
+    yield Trial(1e-2 * size(moves), off, "the matrix is not conserved off its diagonal")
 
 
 def _unreachable(rng: np.random.Generator, count: int) -> Iterator[Trial]:
@@ -335,7 +343,7 @@ STATEMENTS: tuple[Statement, ...] = (
         "Sigma tends to infinity as |x| does, with liminf Sigma(x)/x^2 >= 1 (not pointwise: tanh at 1 gives 0.69).",
         ("gradflow.activations.AbstractActivation.log_potential",), _growth,
         correction="Printed: as |x| tends to zero, and lim Sigma/x^2 >= 1 for the lower limit.",
-        as_printed=_growth_as_printed, quick=12, thorough=600,
+        as_printed=_growth_as_printed, quick=12, thorough=240,
     ),
     Statement(
         "003", "Lemma 4, eqs. (29)-(30)",
