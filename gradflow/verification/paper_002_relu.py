@@ -332,7 +332,7 @@ STATEMENTS: tuple[Statement, ...] = (
         "Members of the listed classes of product cones are critical for the piece, lie in the cone, have the listed "
         "loss; critical points of the closed form found by random search in a product cone belong to a listed class.",
         (f"{PACKAGE}.enumerate_classes", f"{PACKAGE}.existence", f"{PACKAGE}.sample"), _check_product_cones,
-        quick=3, thorough=25,
+        quick=3, thorough=12,
     ),
     Statement(
         "002", "eq. (13)",

@@ -85,7 +85,7 @@ class RowCone:
             return 0.0, np.zeros(self.basis.shape[1])
         bounds = np.full(self.nonnegative.shape[1] + self.negative.shape[1], slack)
         matrix = np.vstack([-self._coefficients(self.nonnegative), self._coefficients(self.negative)])
-        result = _maximise(self.basis @ functional, matrix, bounds, [(-1.0, 1.0)] * dim)
+        result = maximise(self.basis @ functional, matrix, bounds, [(-1.0, 1.0)] * dim)
         return (0.0, np.zeros(self.basis.shape[1])) if result is None else (result[0], result[1] @ self.basis)
 
     def decides_nonempty(self) -> tuple[Decision, Float[np.ndarray, " d_0"]]:
@@ -118,7 +118,7 @@ class RowCone:
         matrix = np.column_stack([matrix, needs_margin])
         bounds = np.concatenate([np.full(num_nonnegative, slack), np.zeros(num_negative)])
         objective = np.append(np.zeros(dim), 1.0)
-        result = _maximise(objective, matrix, bounds, [(-1.0, 1.0)] * dim + [(-1.0, 1.0)])
+        result = maximise(objective, matrix, bounds, [(-1.0, 1.0)] * dim + [(-1.0, 1.0)])
         if result is None:
             return -1.0, np.zeros(self.basis.shape[1])
         return result[0], result[1][:dim] @ self.basis
@@ -151,10 +151,10 @@ def complement(rows: Float[np.ndarray, "count d_0"], rtol: float = 1e-10) -> Flo
     return scipy.linalg.null_space(rows, rcond=rtol).T if rows.size else np.eye(rows.shape[1])
 
 
-def _maximise(
+def maximise(
     objective: np.ndarray, matrix: np.ndarray, bounds: np.ndarray, box: list[tuple[float, float]]
 ) -> tuple[float, np.ndarray] | None:
-    """Optimum of ``objective . z`` over ``matrix z <= bounds`` in the box, None when infeasible."""
+    """Optimum of ``objective . z`` over ``matrix z <= bounds`` in the box, None when infeasible (or not solved)."""
     constraints = {"A_ub": matrix, "b_ub": bounds} if len(matrix) else {}
     result = linprog(-objective, **constraints, bounds=box, method="highs", options=_SOLVER)
     return (float(-result.fun), cleaned(np.asarray(result.x))) if result.status == 0 else None

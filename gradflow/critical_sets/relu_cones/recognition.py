@@ -41,8 +41,7 @@ class Decomposition:
         defect: its norm relative to :meth:`ReluData.scale`.
         is_piece_critical: True when the defect is rounding.
         counts: captured directions per group of Sigma_J, zeros last; None when the point is not critical, the pattern
-        no
-            product, or the rank of A2_I undecided.
+            is no product, or the rank of A2_I is undecided.
         sigma: the captured eigenvalue for one active unit, None otherwise.
         value: the critical value of `counts`, None without them.
         interior: True when no preactivation is zero.
@@ -50,8 +49,7 @@ class Decomposition:
         is_stationary: True when no one-sided derivative of L_N is negative; None when that was not searched.
         steepest: the smallest one-sided derivative over the unit box, 0 at stationary points.
         status: ``"clear"``, or ``"ambiguous"`` when a preactivation is neither zero nor clearly not (all other fields
-        then hold
-            for the signs as computed).
+            then hold for the signs as computed).
     """
 
     cone: Cone

@@ -85,8 +85,8 @@ def _longest(data: ReluData, piece: Piece, row: np.ndarray) -> np.ndarray:
 
 def _independent(found: tuple[np.ndarray, ...], piece: Piece, count: int) -> list[np.ndarray]:
     """`count` rows whose preactivations are linearly independent, chosen by pivoting."""
-    hidden = np.array(found) @ piece.X
-    hidden = hidden / np.linalg.norm(hidden, axis=1, keepdims=True).clip(1e-300)
+    rows = np.array(found)
+    hidden = (rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-300)) @ piece.X
     order = scipy.linalg.qr(hidden.T, mode="economic", pivoting=True)[2]
     return [found[index] for index in order[:count]]
 

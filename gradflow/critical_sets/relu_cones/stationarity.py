@@ -18,10 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import linprog
 
 from gradflow.critical_sets.relu_cones.cones import Cone, Samples, pattern
-from gradflow.critical_sets.relu_cones.linear_programs import unit_columns
+from gradflow.critical_sets.relu_cones.linear_programs import maximise, unit_columns
 from gradflow.critical_sets.relu_cones.regressions import Layers, ReluData, layers, relu_data
 from gradflow.problem import AbstractProblem
 from gradflow.types import Weights
@@ -58,7 +57,7 @@ class Kinks:
         return any(self.derivative(candidate) < -tolerance for candidate in candidates)
 
     def steepest(self) -> tuple[float, Float[np.ndarray, " d_0"]] | None:
-        """The smallest derivative over ``|d| <= 1`` with a direction that has it, None with too many rays."""
+        """The smallest derivative over ``|d| <= 1`` with a direction that has it, None with too many rays to search."""
         num_rays = len(self.weights)
         if num_rays > MAX_ZEROS:
             return None
@@ -68,14 +67,12 @@ class Kinks:
         for signs in itertools.product((1.0, -1.0), repeat=num_rays):
             sides = np.array(signs)
             objective = self.gradient + self.rays @ (self.weights * (sides > 0))
-            if num_rays == 0:
-                candidate = -np.sign(objective)
-            else:
-                result = linprog(
-                    objective, A_ub=-(self.rays * sides).T, b_ub=np.zeros(num_rays),
-                    bounds=[(-1.0, 1.0)] * len(objective), method="highs",
-                )  # fmt: skip
-                candidate = np.asarray(result.x)
+            size = float(np.max(np.abs(objective))) or 1.0
+            box = [(-1.0, 1.0)] * len(objective)
+            optimum = maximise(-objective / size, -(self.rays * sides).T, np.zeros(num_rays), box)
+            if optimum is None:
+                return None
+            candidate = optimum[1]
             value = self.derivative(candidate)
             if value < best:
                 best, direction = value, candidate
@@ -87,9 +84,9 @@ class Descent:
     """A direction along which L_N falls.
 
     Attributes:
-        order: 1: the one-sided derivative is `rate` < 0. 2: it is 0 and the second derivative along the ray is `rate`
-        < 0. direction: ``(D1, D2)`` in the parameters' shapes; the loss falls along ``params + t direction`` for small
-        t > 0. rate: see `order`.
+        order: 1: the one-sided derivative is `rate`. 2: it is 0 and the second derivative along the ray is `rate`.
+        direction: ``(D1, D2)`` in the parameters' shapes; L_N falls along ``params + t direction`` for small t > 0.
+        rate: negative, see `order`.
     """
 
     order: int
@@ -161,7 +158,7 @@ def is_stationary(data: ReluData, params: Layers) -> bool | None:
     kinks = kinks_of(data, params)
     if any(unit.falls_simply(tolerance) for unit in kinks) or first_order_descent(data, params) is not None:
         return False
-    return None if any(len(unit.weights) > MAX_ZEROS for unit in kinks) else True
+    return None if any(unit.steepest() is None for unit in kinks) else True
 
 
 def _merged(data: ReluData, zero: Samples, slopes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
