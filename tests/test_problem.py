@@ -228,9 +228,11 @@ def test_the_minimiser_norm_is_that_of_a_balanced_factorisation(depth):
 def test_what_only_rounding_sees_of_the_targets_is_not_there():
     X = np.array([[1.0, 2.0, 3.0, 4.0], [0.3, -0.1, 0.7, 0.2]])
     outside = np.linalg.svd(X)[2][2:]
+    network = gf.networks.Linear((2, 2, 2))
     with pytest.warns(checks.HypothesisWarning):
-        nothing = gf.Regression(gf.networks.Linear((2, 2, 2)), X, outside)
-        faint = gf.Regression(gf.networks.Linear((2, 2, 2)), X, outside + 1e-8 * np.array([X[0], 2 * X[0]]))
+        nothing = gf.Regression(network, X, outside)
+    with pytest.warns(checks.HypothesisWarning):
+        faint = gf.Regression(network, X, outside + 1e-8 * np.array([X[0], 2 * X[0]]))
     assert nothing.spectrum.num_positive == 0
     assert nothing.irreducible == pytest.approx(1.0, rel=1e-14)
     assert faint.spectrum.num_positive == 1

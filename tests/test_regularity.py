@@ -12,9 +12,9 @@ import pytest
 
 import gradflow as gf
 from gradflow import checks
-from gradflow.certificates import regularity as module
+from gradflow.certificates import regularity_conditions as module
 from gradflow.certificates import zero_loss_geometry as geometry
-from gradflow.certificates.regularity import eps_root, growth_degrees, regularity
+from gradflow.certificates.regularity_conditions import eps_root, growth_degrees, regularity
 from gradflow.critical_sets.minimisers import linear, one_hidden_layer, residual
 from gradflow.critical_sets.minimisers.factorisation import random_orthogonal
 from gradflow.verification import paper_000, paper_000_conditions, paper_000_derivatives, verify

@@ -7,9 +7,10 @@ import pytest
 
 from gradflow.certificates.product_growth import Lemma1Polynomials
 from gradflow.invariants import Behaviour, shallow
-from gradflow.verification import paper_003_flow, paper_003_nonlinear, verify
+from gradflow.verification import paper_001_imbalances, paper_003_flow, paper_003_limits, paper_003_nonlinear, verify
 
-ROWS = {statement.name: statement for statement in (*paper_003_flow.STATEMENTS, *paper_003_nonlinear.STATEMENTS)}
+MODULES = (paper_003_flow, paper_003_limits, paper_003_nonlinear, paper_001_imbalances)
+ROWS = {statement.name: statement for module in MODULES for statement in module.STATEMENTS}
 INSTANCES = {
     "003/definition-2": 3, "003/eq-27": 2, "003/lemma-3": 6, "003/lemma-4-eqs-29-30": 1, "003/lemma-5": 2,
     "003/proposition-1": 1, "003/eqs-3-4": 1, "003/definition-1": 1, "003/lemma-1-eq-7": 1, "003/lemma-1-eq-9": 20,
@@ -63,11 +64,11 @@ def test_a_wrong_claim_about_weighted_imbalances_is_seen(monkeypatch):
 
 
 def test_a_rate_that_forgets_the_product_is_seen(monkeypatch):
-    right = paper_003_flow.rate_certificate
+    right = paper_003_limits.rate_certificate
 
     def wrong(flow, params0):
         found = right(flow, params0)
         return dataclasses.replace(found, values={**found.values, "alpha_product": found.values.get("lambda_1", 0.0)})
 
-    monkeypatch.setattr(paper_003_flow, "rate_certificate", wrong)
+    monkeypatch.setattr(paper_003_limits, "rate_certificate", wrong)
     assert fails("003/remark-2", 2)

@@ -16,7 +16,9 @@ class Certificate:
     """A promise about every trajectory from one start, with its numbers.
 
     Args:
-        name: kind of promise, ``"boundedness"`` or ``"exponential_rate"``.
+        name: kind of promise: ``"boundedness"`` and ``"exponential_rate"`` of a flow and a start,
+            ``"gradient_dominance"`` and ``"regularity"`` of the neighbourhood of a minimiser,
+            ``"curvature_at_saddles"`` of a problem's saddles.
         holds: True: promised. False: a hypothesis fails, so nothing is promised (and nothing denied). None: there is
             no theory for this problem ("not certified").
         values: the numbers by name, dimensionless; meaningful as a promise only when `holds` is True.

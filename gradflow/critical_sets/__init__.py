@@ -1,9 +1,9 @@
 """Closed-form critical sets, one package per family; they see a problem and a state, never a trajectory.
 
-Each family has ``construct`` (a point from free parameters), ``decompose`` (what a given point is, "ambiguous" when that
-cannot be decided), ``enumerate`` (its classes, as :class:`CriticalClass`) and ``sample`` (a member of a class):
-:mod:`.shallow_linear` and :mod:`.deep_linear` (paper 002, and 003's description), :mod:`.relu_cones` (paper 002, section
-5), :mod:`.balanced` (paper 001) and :mod:`.minimisers` (paper 000).
+Each family has ``construct`` (a point from free parameters), ``decompose`` (what a given point is, "ambiguous" when
+that cannot be decided), ``enumerate`` (its classes, as :class:`CriticalClass`) and ``sample`` (a member of a class):
+:mod:`.shallow_linear` and :mod:`.deep_linear` (paper 002, and 003's description), :mod:`.relu_cones` (paper 002,
+section 5), :mod:`.balanced` (paper 001) and :mod:`.minimisers` (paper 000).
 """
 
 from gradflow.critical_sets import balanced as balanced

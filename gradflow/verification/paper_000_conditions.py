@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from gradflow.certificates.dominance import GradientDominance, gradient_dominance, pointwise_constant
-from gradflow.certificates.regularity import Regularity, regularity
+from gradflow.certificates.regularity_conditions import Regularity, regularity
 from gradflow.certificates.zero_loss_geometry import eta_min, norm, vec
 from gradflow.critical_sets.minimisers.residual import blocks_of, units_of
 from gradflow.critical_sets.minimisers.setting import Layers, layers_of
@@ -259,7 +259,7 @@ def _gradient_step(rng: np.random.Generator, num_instances: int) -> Iterator[Tri
 
 
 _DOMINANCE = "gradflow.certificates.dominance."
-_REGULARITY = "gradflow.certificates.regularity."
+_REGULARITY = "gradflow.certificates.regularity_conditions."
 _GEOMETRY = "gradflow.certificates.zero_loss_geometry."
 
 STATEMENTS: tuple[Statement, ...] = (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from gradflow.activations import LeakyReLU
-from gradflow.certificates.regularity import local_shape
+from gradflow.certificates.regularity_conditions import local_shape
 from gradflow.certificates.zero_loss_geometry import (
     column_to_row,
     eta_min,
@@ -234,7 +234,7 @@ def _equality_as_printed() -> Trial:
 
 
 _GEOMETRY = "gradflow.certificates.zero_loss_geometry."
-_SHAPE = "gradflow.certificates.regularity.local_shape"
+_SHAPE = "gradflow.certificates.regularity_conditions.local_shape"
 
 STATEMENTS: tuple[Statement, ...] = (
     Statement(
