@@ -181,8 +181,10 @@ def test_each_way_down_changes_the_loss_as_promised_and_refuses_other_points():
         if item.category == "deep-optimal":
             best = deep_linear.add_missed(problem, params, 0.4)
             assert deep_points.loss(problem, best.params) - before == pytest.approx(best.change, abs=1e-12)
-            worse = deep_linear.add_missed(problem, params, 0.4, 0.1)
-            assert best.change <= worse.change and best.change < 0
+            one, two = (deep_linear.add_missed(problem, params, 0.4, eps2).change for eps2 in (1.0, 2.0))
+            square = 0.5 * two - one  # the change is a parabola in eps2 through 0
+            assert best.change == pytest.approx(-((one - square) ** 2) / (4 * square), rel=1e-10)
+            assert best.change < 0
             tried["add"] += 1
         if item.category == "global":
             with pytest.raises(checks.InputError):

@@ -279,6 +279,26 @@ def test_the_recursion_is_critical_whatever_is_declared_but_often_not_as_declare
     assert 5 <= inconsistent <= 35
 
 
+def test_offsets_move_the_layers_only_where_equation_4_leaves_them_free():
+    rng = np.random.default_rng(4)
+    problem = drawn_problem(SHAPES[0])
+    offsets = [rng.normal(size=shape) for shape in problem.network.shapes[:-1]]
+    mixings = random_mixings(rng, problem)
+
+    def first_direction(_, spectrum):
+        return [1, *[0] * (len(spectrum.groups) - 1)], 0
+
+    result = deep_linear.construct_by_recursion(problem, first_direction, mixings, offsets)
+    inputs, target = (np.asarray(part) for part in (problem.statistics.root, problem.statistics.target))
+    for layer, captured, mixing, offset in zip(result.params[:-1], result.captured, mixings, offsets, strict=True):
+        projector = np.linalg.pinv(inputs) @ inputs
+        reached, rows = mixing @ layer @ inputs, captured.rank
+        np.testing.assert_allclose(reached[:rows], captured.directions.T @ target @ projector, atol=1e-10)
+        np.testing.assert_allclose(reached[rows:], (mixing @ offset @ inputs)[rows:], atol=1e-10)
+        inputs = layer @ inputs
+    assert gradient_size(problem, result.params) > 1e-3
+
+
 def test_a_key_may_be_a_seed_a_jax_key_or_a_generator():
     problem = drawn_problem(SHAPES[0])
     item = deep_linear.enumerate_classes(problem)[7]
