@@ -47,7 +47,8 @@ def monitor(flow: AbstractFlow, trajectory: Trajectory) -> xr.Dataset:
     Variables (dimensionless): ``loss``, ``excess_loss`` (above the irreducible part), ``grad_norm``, ``norm``,
     ``layer_norm``, ``dissipated``, ``energy_defect`` (``|L(0) - L(t) - dissipated|`` relative to the loss dissipated in
     total), ``drift`` (largest entry of the change, or of the departure from the exact decay law under weight decay),
-    ``relative_drift`` (by ``max_t ||W||^2``, or ``max_t ||W||`` for quantities linear in W), ``drift_tolerance``,
+    ``relative_drift`` (by what a relative error of 1 in the weights does to the quantity: ``max_t ||W||^2`` for those of
+    second degree, more for potentials; NaN where it overflows), ``drift_tolerance``,
     ``consistent``, ``bound`` (certified radius, NaN if none), ``envelope`` (certified loss, NaN if none); for linear
     networks also ``product_singular_value``, ``captured_strength`` (``u_i^T A v_i``), ``target_singular_value`` and
     ``greedy_level`` (the critical value with the k largest singular values captured).
@@ -79,7 +80,7 @@ def monitor(flow: AbstractFlow, trajectory: Trajectory) -> xr.Dataset:
     }
     data |= _promises(flow, trajectory)
     invariants = invariants_of(flow)
-    data |= _drifts(invariants, trajectory, float(size.max()))
+    data |= _drifts(invariants, trajectory)
     if isinstance(problem, Regression) and problem.statistics is not None:
         data |= _modes(problem, trajectory.params)
     coordinates = {"time": ("time", times, {"long_name": "flow time t", "units": "dimensionless"}),
@@ -134,20 +135,18 @@ def _promises(flow: AbstractFlow, trajectory: Trajectory) -> dict:
     }
 
 
-def _drifts(invariants: tuple[Invariant, ...], trajectory: Trajectory, size: float) -> dict:
+def _drifts(invariants: tuple[Invariant, ...], trajectory: Trajectory) -> dict:
     times, num_rows = trajectory.times, len(trajectory.times)
     drift = np.zeros((num_rows, len(invariants)))
     scale = np.ones(len(invariants))
     for column, invariant in enumerate(invariants):
-        values = np.asarray(invariant.value(trajectory.params)).reshape(num_rows, -1)
-        first = np.asarray(invariant.value(trajectory.start)).reshape(-1)
-        expected = first * np.exp(-(invariant.decay or 0.0) * times)[:, None]
-        drift[:, column] = np.abs(values - expected).max(axis=1)
-        scale[column] = size if invariant.name.startswith("W_1") else size**2
-    scale = np.maximum(scale, 1e-300)
+        drift[:, column] = invariant.drift(trajectory.params, trajectory.start, times)
+        scale[column] = np.max(invariant.scale(trajectory.params), initial=1e-300)
     tolerance = allowance(trajectory)
-    claimed = np.array([invariant.decay is not None for invariant in invariants], dtype=bool)
-    relative = drift / scale
+    # What was infinite at the start, or has become so, has no drift that could be judged.
+    is_judged = np.isfinite(drift).any(axis=0) & np.isfinite(scale)
+    claimed = np.array([invariant.decay is not None for invariant in invariants], dtype=bool) & is_judged
+    relative = np.divide(drift, scale, out=np.full_like(drift, math.nan), where=np.isfinite(scale))
     consistent = (relative.max(axis=0, initial=0.0) <= tolerance) & claimed
     return {
         "drift": (("time", "invariant"), drift, "drift of the invariant (largest entry)"),

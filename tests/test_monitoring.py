@@ -109,3 +109,13 @@ def test_growth_is_unknown_with_few_rows():
 def test_a_problem_cannot_be_monitored():
     with pytest.raises(checks.InputError, match="be a flow"):
         gf.monitor(gf.Landscape(lambda w: w @ w), None)
+
+
+@pytest.mark.parametrize(("largest", "is_judged"), [(1.0, True), (400.0, False)])
+def test_a_potential_that_overflows_is_not_judged(largest, is_judged):
+    problem = gf.Regression(gf.networks.Shallow((2, 2, 1), "tanh"), np.eye(2), np.array([[0.5, -0.3]]))
+    flow, start = gf.GradientFlow(problem), (np.array([[largest, 0.3], [0.2, -0.4]]), np.array([[0.5, 0.4]]))
+    record = gf.monitor(flow, gf.integrate(flow, start, 1.0, rtol=1e-6, atol=1e-8))
+    row = record.sel(invariant="unit balance")
+    assert bool(row["claimed"]) is bool(row["consistent"]) is is_judged
+    assert np.isfinite(row["relative_drift"]).all() == is_judged

@@ -39,3 +39,5 @@ from gradflow.critical_sets.deep_linear.reduced import describe as describe
 from gradflow.critical_sets.deep_linear.reduced import reduced_coordinates as reduced_coordinates
 from gradflow.critical_sets.deep_linear.variation import first_variation as first_variation
 from gradflow.critical_sets.deep_linear.variation import second_variation as second_variation
+
+enumerate = enumerate_classes  # noqa: A001
