@@ -25,7 +25,7 @@ from gradflow.recording import Rows
 from gradflow.solvers import StabilityCap, is_implicit, make_solver, real_stability_limit
 from gradflow.solvers.registry import num_parameters
 from gradflow.solvers.step_control import norm
-from gradflow.solvers.stepping import MAX_REJECTS, Limits, Method, State, advance, start
+from gradflow.solvers.stepping import MAX_REJECTS, Limits, Method, State, advance, resume, start
 from gradflow.status import Status
 from gradflow.stopping import Look, Watch
 from gradflow.trajectories import Trajectory
@@ -242,8 +242,7 @@ class _Run:
         self.switch = next_piece(self.switch, old.params)
         self.log = self.log.then(self.switch, float(old.time), float(old.step))
         self.flow = self.switch.piece
-        fresh = start(self.flow, self.method, self.switch.params, old.time, old.step)
-        self.state = fresh.carry_on(old)
+        self.state = resume(self.flow, self.method, old, self.switch.params)
 
     def _stop_test(self, now: float) -> None:
         grad_norm = float(self.state.grad_norm)

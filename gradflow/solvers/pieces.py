@@ -56,17 +56,19 @@ def cut(
     """
     inside = solver.interpolation_cls(t0=jnp.zeros_like(step), t1=step, **done[1])
     fractions = jnp.asarray(LOOKS_INSIDE)
-    left = jax.vmap(lambda part: _outside(piece.guards(inside.evaluate(part * step))).any())(fractions)
+    points = [params, *(inside.evaluate(part * step) for part in fractions), done[0]]
+    values, rounding = jax.vmap(piece.guards)(jax.tree.map(lambda *leaves: jnp.stack(leaves), *points))
+    outside = _outside((values, rounding))
+    left = outside[1:-1].any(axis=1)
     early = jnp.where(left.any(), fractions[jnp.argmax(left)] * step, step)
-    below = piece.guards(done[0])
     bracket = _Bracket(
         low=jnp.zeros_like(step),
         high=step,
-        above=jnp.maximum(piece.guards(params)[0], 0.0),
-        below=below[0],
-        crossed=_outside(below),
+        above=jnp.maximum(values[0], 0.0),
+        below=values[-1],
+        crossed=outside[-1],
         side=jnp.zeros((), jnp.int64),
-        is_found=jnp.asarray(~left.any() & ~_outside(below).any()),
+        is_found=jnp.asarray(~outside[1:].any()),
         count=jnp.zeros((), jnp.int64),
         stepped=done,
     )

@@ -124,6 +124,21 @@ def start(flow: AbstractFlow, method: Method, params: Params, time: Scalar, firs
 
 
 @eqx.filter_jit
+def resume(flow: AbstractFlow, method: Method, state: State, params: Params) -> State:
+    """`state` at `params`, from where the run goes on along another field with the same step size."""
+    terms, zero = method.terms(), jnp.zeros_like(state.time)
+    fields = lambda s: (s.params, s.grad_norm, s.solver_state, s.quiet, s.has_left)  # noqa: E731
+    values = (
+        jax.tree.map(jnp.asarray, params),
+        norm(flow.vector_field(params)),
+        method.solver.init(terms, zero, state.step, params, flow),
+        jnp.zeros_like(state.quiet),
+        jnp.zeros_like(state.has_left),
+    )
+    return eqx.tree_at(fields, state, values)
+
+
+@eqx.filter_jit
 def advance(flow: AbstractFlow, method: Method, state: State, limits: Limits) -> State:
     """At most :data:`CHUNK` accepted steps, fewer when a limit is met; the rows of the chunk are in the state."""
     state = eqx.tree_at(lambda s: s.slot, state, jnp.zeros_like(state.slot))
