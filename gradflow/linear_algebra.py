@@ -5,6 +5,7 @@ Letters: ``P_a = W_{a-1} ... W_1 R`` (prefix), ``N_a = W_{H+1} ... W_{a+1}`` (su
 arrays; no problem, no flow. Source: paper 003, eqs. (6) and (12)-(13), with the index corrections of its Prop. 2.
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
@@ -46,6 +47,7 @@ def linear_gradient(params: Weights, root: Float[Array, "d_in rank"], target: Fl
     return tuple(gradient)
 
 
+@jax.jit
 def linear_hessian(
     params: Weights, root: Float[Array, "d_in rank"], target: Float[Array, "d_out rank"]
 ) -> Float[Array, "n n"]:

@@ -39,8 +39,8 @@ def test_hand_written_derivatives_equal_automatic_ones(widths, rank):
     problem = gf.Regression(gf.networks.Linear(widths), X, Y)
     with jax.enable_x64(True):
         flat, unravel = ravel_pytree(tuple(jnp.asarray(w) for w in weights))
-        loss, gradient = jax.value_and_grad(lambda w: _plain_loss(w, X, Y))(unravel(flat))
-        hessian = np.asarray(jax.hessian(lambda v: _plain_loss(unravel(v), X, Y))(flat))
+        loss, gradient = jax.jit(jax.value_and_grad(lambda w: _plain_loss(w, X, Y)))(unravel(flat))
+        hessian = np.asarray(jax.jit(jax.hessian(lambda v: _plain_loss(unravel(v), X, Y)))(flat))
     np.testing.assert_allclose(problem.loss(weights), loss, rtol=1e-12)
     for ours, theirs in zip(problem.gradient(weights), gradient, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-12 * np.abs(theirs).max())
