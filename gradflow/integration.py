@@ -98,6 +98,12 @@ def integrate(
     Accuracy: endpoints of smooth problems are right to 1-100 times rtol; conserved quantities drift by 1-5 times that
     error. Explicit steps are capped by the stability limit, so that the gradient can fall far below rtol.
 
+    Kinks: for the gradient flow of a :class:`~gradflow.networks.Shallow` network with a ReLU-like hidden layer and a
+    smooth output the result is a solution in the sense of Filippov. Every change of activation is located to rounding;
+    there the run crosses, or slides along the kink while both sides push towards it, and the trajectory counts both.
+    A point where 0 is in Clarke's subdifferential is stationary. Kinks of other networks, of landscapes, losses and
+    flows of the user's own are not known: there the solver crawls and ends in ``step_limit`` or ``stalled``.
+
     Raises:
         InputError: a wrong call: non-finite or single-precision start, tolerances, horizon, save times, solver, or a
             vector field of other shapes than the start.

@@ -4,13 +4,14 @@ import dataclasses
 import io
 import math
 
+import jax
 import numpy as np
 import pytest
 import scipy.integrate
 
 import gradflow as gf
 from gradflow import integration, reporting, store
-from gradflow.kinks import KinkLog, Switch, decide, has_pieces, log
+from gradflow.kinks import KinkLog, Switch, decide, first_piece, has_pieces, log
 from gradflow.kinks.surfaces import surfaces_of
 
 WIDTHS, SAMPLES = (10, 7, 5), 20
@@ -63,6 +64,7 @@ def test_a_scalar_relu_dies_when_it_crosses_and_then_rests():
     problem, start = _embedded([0.3, 0.0], -0.5, [[1.0], [0.0]], [1.0])
     run = _integrate(problem, start)
     assert (run.num_crossings, run.num_slides, run.num_ambiguous) == (1, 0, 0)
+    assert len(run.switch_times) == 1
     assert run.switch_times[0] == pytest.approx(_product_time(-0.15, 0.0, 0.16, 1.0, 1.0), rel=1e-9)
     assert run.status is gf.Status.STATIONARY
     assert run.endpoint[1][0, 0] == pytest.approx(-0.4, rel=1e-9)
@@ -140,6 +142,27 @@ def test_a_row_that_slides_into_zero_stays_there(targets, is_generic):
     np.testing.assert_allclose(run.endpoint[0], 0.0, atol=1e-14)
     assert run.endpoint[1][0, 0] == pytest.approx(math.sqrt(1.0 - 0.05), rel=1e-6)
     assert float(problem.loss(run.endpoint)) == pytest.approx(0.5 * np.square(targets).sum(), rel=1e-12)
+
+
+def test_a_row_that_starts_at_zero_is_held_there_by_independent_slides():
+    angles = 2 * np.pi * np.arange(3) / 3 + 0.1
+    problem, start = _embedded([0.0, 0.0], 1.0, [np.cos(angles), np.sin(angles)], [-1.0, -1.3, -0.8], "prelu")
+    with jax.enable_x64(True):
+        first = first_piece(gf.GradientFlow(problem), start, 1.0)
+    assert first.num_slides == 2 and first.held[0].sum() >= 3
+    np.testing.assert_array_equal(first.piece.problem.watched, ~first.held)
+
+
+def test_a_run_does_not_end_at_a_limit_that_lies_just_behind_a_kink():
+    """With all samples active the best line is (-1e-9, 1), loss 9/8, behind the kink of the first: there it is repelled.
+
+    The residuals (-1/2, 1, -1) are orthogonal to the inputs; the gradient is 1e-9 where the kink is met.
+    """
+    X = np.array([[1.0, 1.0, 0.5], [0.0, 1.0, 1.0]])
+    problem, start = _embedded([0.3, 1.2], 1.3, X, np.array([-1e-9, 1.0]) @ X - [-0.5, 1.0, -1.0])
+    run = _integrate(problem, start, rtol=1e-6)
+    assert run.status is gf.Status.STATIONARY and run.num_crossings >= 1
+    assert float(problem.loss(run.endpoint)) < 1.1
 
 
 def test_no_slide_begins_where_one_side_does_not_push():
