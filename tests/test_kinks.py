@@ -154,7 +154,7 @@ def test_a_row_that_starts_at_zero_is_held_there_by_independent_slides():
 
 
 def test_a_run_does_not_end_at_a_limit_that_lies_just_behind_a_kink():
-    """With all samples active the best line is (-1e-9, 1), loss 9/8, behind the kink of the first: there it is repelled.
+    """With all samples active the best line is (-1e-9, 1), loss 9/8, behind the first's kink: there it is repelled.
 
     The residuals (-1/2, 1, -1) are orthogonal to the inputs; the gradient is 1e-9 where the kink is met.
     """

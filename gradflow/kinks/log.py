@@ -21,8 +21,8 @@ MANY = 100
 class KinkLog:
     """Counts of crossings, slides begun and ambiguous decisions, with the flow times of all events.
 
-    `crowd` counts the events in a row each of which followed the one before within :data:`CROWD` of a step; `num_events`
-    all of them, with or without consequence.
+    `crowd` counts the events in a row each of which followed the one before within :data:`CROWD` of a step;
+    `num_events` all of them, with or without consequence.
     """
 
     num_crossings: int = 0
