@@ -45,11 +45,12 @@ def monitor(flow: AbstractFlow, trajectory: Trajectory) -> xr.Dataset:
     """A table of what was observed along `trajectory`, dims ``time``, ``invariant``, ``layer``, ``mode``, ``level``.
 
     Variables (dimensionless): ``loss``, ``excess_loss`` (above the irreducible part), ``grad_norm``, ``norm``,
-    ``layer_norm``, ``dissipated``, ``energy_defect`` (``|L(0) - L(t) - dissipated|`` relative to the loss dissipated in
-    total), ``drift`` (largest entry of the change, or of the departure from the exact decay law under weight decay),
-    ``relative_drift`` (by what a relative error of 1 in the weights does to the quantity: ``max_t ||W||^2`` for those
-    of second degree, more for potentials; NaN where it overflows), ``drift_tolerance``, ``consistent``, ``bound`` (certified radius, NaN if none), ``envelope`` (certified loss, NaN if none); for linear
-    networks also ``product_singular_value``, ``captured_strength`` (``u_i^T A v_i``), ``target_singular_value`` and
+    ``layer_norm``, ``dissipated``, ``energy_defect`` (``|L(0) - L(t) - dissipated|`` relative to the loss dissipated
+    in total), ``drift`` (largest entry of the change, or of the departure from the exact decay law under weight
+    decay), ``relative_drift`` (by what a relative error of 1 in the weights does to the quantity: ``max_t ||W||^2``
+    for those of second degree, more for potentials; NaN where it overflows), ``drift_tolerance``, ``consistent``,
+    ``bound`` (certified radius, NaN if none), ``envelope`` (certified loss, NaN if none); for linear networks also
+    ``product_singular_value``, ``captured_strength`` (``u_i^T A v_i``), ``target_singular_value`` and
     ``greedy_level`` (the critical value with the k largest singular values captured).
 
     Attributes tell the largest norm over all accepted steps, saved or not, whether the norm still grows, and, where the
