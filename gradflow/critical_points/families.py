@@ -39,8 +39,8 @@ def kink_kind(problem: AbstractProblem, params: Params) -> tuple[str, str] | Non
     point = _relu_point(problem, params)
     if point is None or point.interior or point.is_stationary is not True:
         return None
-    units = len({unit for unit, _ in point.cone.boundary})
-    return "undetermined", f"On a kink of {units} hidden units; no direction descends to first order."
+    kinks = len(point.cone.boundary)
+    return "undetermined", f"On {kinks} kink{'s' * (kinks > 1)}; no direction descends to first order."
 
 
 def _balanced_kind(problem: AbstractProblem, params: Params, index: int) -> tuple[str, str] | None:
