@@ -155,7 +155,7 @@ def test_the_reduced_flow_is_never_taken_for_the_flow_of_the_weights():
 def test_normalization_and_weight_decay_are_said():
     text = report("decayed")
     assert "averaged over the samples, plus WeightDecay of strength 0.1" in text
-    assert "the unregularised optimum is" in text
+    assert "the least-squares optimum without the regulariser is" in text
 
 
 def test_no_landscape_is_said_to_be_certified():

@@ -210,7 +210,14 @@ def test_the_page_has_claim_correction_and_code(catalogue, capsys, tmp_path):
     answer = call(capsys, "verify", "--format", "markdown", "--out", tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text()
     assert answer.out == "" and "2 statements" in answer.err
-    for part in ("## Paper 000", "### Lemma 4 (i)", "a <= b.", "*corrected:* 2, not 1.", "x = 2", "`gradflow.verif"):
+    for part in (
+        "## Paper 000",
+        "### Lemma 4 (i)",
+        "a <= b.",
+        "*against the text:* 2, not 1.",
+        "x = 2",
+        "`gradflow.verif",
+    ):
         assert part in text
 
 
@@ -221,7 +228,7 @@ def test_a_table_goes_to_a_file_as_well(catalogue, capsys, tmp_path):
 
 def test_explain_says_what_is_claimed(catalogue, capsys):
     out = call(capsys, "verify", "--explain").out
-    assert "a <= b." in out and "Corrected: 2, not 1." in out and "Code: gradflow.verification.Trial" in out
+    assert "a <= b." in out and "Against the text: 2, not 1." in out and "Code: gradflow.verification.Trial" in out
 
 
 def test_an_interruption_keeps_what_was_tried(catalogue, capsys, monkeypatch):

@@ -225,7 +225,8 @@ def _loss_of(study: Study) -> str:
     if known is None:
         return _value(loss)
     problem = getattr(study.flow, "problem", None)
-    what = "least-squares optimum" if getattr(problem, "regularizer", None) is None else "unregularised optimum"
+    has_term = getattr(problem, "regularizer", None) is not None
+    what = "least-squares optimum" + " without the regulariser" * has_term
     text = f"{_value(loss)}; the {what} is {number(known)}, the excess {number(loss - known, 3)}"
     lowest = float(study.record["greedy_level"].values[-1])
     is_narrow = lowest - known > 1e-9 * abs(study.record["loss"].values[0])

@@ -20,8 +20,20 @@ INTRODUCTION = (
     "Written by `{command}`, from the same objects that the command tries; do not edit. *Worst* is the comparison "
     "that came closest to failing, observed `<=` allowed, in the units of the statement, and *margin* the difference. "
     "Instances are random and their seed fixed: no number here is a proof. A statement that is false as printed has "
-    "its counterexample beside the correction."
+    "its counterexample beside the correction. *Printed* means the texts of the papers that were at hand, made by "
+    "machine from their pages: where a factor 1/2 or a numerator is missing (paper 002, Proposition 3, Theorem 4, "
+    "Example 1), the loss may be that of the copy."
 )
+
+NOT_TRIED = {
+    "000": "Definitions (1), (3), (6) and (19); steps inside proofs whose result has a row; what is said of residual "
+    "shortcuts without a number.",
+    "001": "Definitions 1 and 3; Theorem 1, a cited result on algorithms.",
+    "002": "Remark 1 (notation) and Fact 1 (a step of a proof).",
+    "003": "Theorem 1, the cited inequality of Lojasiewicz, and Remark 1 on it; Assumptions 1 and 3, which are "
+    "hypotheses of other rows.",
+}
+"""What has no row, and why, by paper."""
 
 PAPERS = {
     "000": "Y. Zhou, Y. Liang, *Characterization of gradient dominance and regularity conditions for neural networks*",
@@ -37,10 +49,9 @@ def lines_of(verdict: Verdict, explain: bool = False) -> list[str]:
     statement, lines = verdict.statement, []
     reading = ""
     if verdict.printed is not None:
-        lines.append(_line(statement, "as printed", _printed_word(verdict.printed), 1, verdict.printed, ""))
+        lines.append(_line(statement, statement.where, _printed_word(verdict.printed), 1, verdict.printed, ""))
         lines.append(f"{'':<6}  {verdict.printed.instance}")
-    if verdict.printed is not None or statement.correction:
-        reading = "as corrected"
+        reading = "as corrected" if statement.where == "as printed" else "itself"
     seconds = f"{verdict.seconds:.1f}"
     lines.append(_line(statement, reading, word_of(verdict), verdict.trials, verdict.worst, seconds))
     if verdict.error:
@@ -69,8 +80,8 @@ def summary_line(verdicts: Sequence[Verdict]) -> str:
     trials, seconds = sum(verdict.trials for verdict in verdicts), sum(verdict.seconds for verdict in verdicts)
     ending = "none fails" if not wrong else f"{wrong} NOT AS EXPECTED"
     return (
-        f"{len(verdicts)} statements, {trials} comparisons in {seconds:.0f} s: {ending}; "
-        f"{false} shown to be false as printed, with their corrections tried instead."
+        f"{_counted(len(verdicts), 'statement')}, {trials} comparisons in {seconds:.0f} s: {ending}; "
+        f"{false} shown to be false as printed or in its proof, and tried as corrected."
     )
 
 
@@ -107,6 +118,7 @@ def page(verdicts: Iterable[Verdict], command: str) -> str:
     ]
     for paper in dict.fromkeys(verdict.statement.paper for verdict in verdicts):
         blocks.append(f"## Paper {paper}: {PAPERS[paper]}")
+        blocks.append(f"Not tried: {NOT_TRIED[paper]}")
         blocks += [_block(verdict) for verdict in verdicts if verdict.statement.paper == paper]
     return "\n\n".join(blocks) + "\n"
 
@@ -119,10 +131,10 @@ def _block(verdict: Verdict) -> str:
     comparisons = "1 comparison" if verdict.trials == 1 else f"{verdict.trials} comparisons"
     lines = [f"### {statement.number}", "", statement.claim, ""]
     if statement.correction:
-        lines.append(f"- *corrected:* {statement.correction}")
+        lines.append(f"- *against the text:* {statement.correction}")
     if verdict.printed is not None:
         word = _printed_word(verdict.printed)
-        lines.append(f"- *as printed:* {word}; {verdict.printed.instance} (`{worst_of(verdict.printed)}`)")
+        lines.append(f"- *{statement.where}:* {word}; {verdict.printed.instance} (`{worst_of(verdict.printed)}`)")
     lines.append(f"- *tried:* **{word_of(verdict)}**, {comparisons}{worst}")
     lines.append(f"- *code:* {', '.join(f'`{name}`' for name in statement.code)}")
     return "\n".join(lines)
@@ -140,10 +152,14 @@ def _printed_word(trial: Trial) -> str:
 
 
 def _explanation(statement: Statement) -> list[str]:
-    parts = [statement.claim, statement.correction and f"Corrected: {statement.correction}"]
+    parts = [statement.claim, statement.correction and f"Against the text: {statement.correction}"]
     parts.append(f"Code: {', '.join(statement.code)}")
     wrapped = [textwrap.wrap(part, 104, initial_indent=" " * 8, subsequent_indent=" " * 8) for part in parts if part]
     return [line for part in wrapped for line in part]
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)
 
 
 def _number(value: float) -> str:

@@ -102,18 +102,21 @@ STATEMENTS: tuple[Statement, ...] = (
         "D = W_2^T W_2 - W_1 W_1^T is conserved. E = W_2^T W_2 - W_1 X X^T W_1^T moves as -(T + T^T), so it is "
         "conserved only if X X^T = I on the range of X; the flow preconditioned by (X X^T)^{-1} on W_1 conserves it.",
         ("gradflow.invariants.invariants_of", "gradflow.invariants.weighted_imbalance"), _free_imbalance,
-        quick=6, thorough=300,
+
+        correction="Not in the paper, which has no flow: how its imbalances move along one.", quick=6, thorough=300,
     ),
     Statement(
         "001", "Section 3, imbalance along the flow of (2)",
         "dE/dt = -(T + T^T) - mu [E (W_2^T W_2 + K) + (W_2^T W_2 + K) E], K = W_1 (X X^T)^2 W_1^T: E -> 0, but ||E|| "
         "is monotone only if X X^T = I.",
-        ("gradflow.invariants.laws", "gradflow.regularizers.Balance"), _weighted_imbalance, quick=6, thorough=300,
+        ("gradflow.invariants.laws", "gradflow.regularizers.Balance"), _weighted_imbalance,
+        correction="Not in the paper, which has no flow: how its imbalances move along one.", quick=6, thorough=300,
     ),
     Statement(
         "001", "Section 3, imbalance along the flow of (6)",
         "dD/dt = -mu (D S + S D), S = W_2^T W_2 + W_1 W_1^T: ||D|| decays monotonically for every X.",
-        ("gradflow.invariants.laws", "gradflow.regularizers.Balance"), _plain_imbalance, quick=6, thorough=300,
+        ("gradflow.invariants.laws", "gradflow.regularizers.Balance"), _plain_imbalance,
+        correction="Not in the paper, which has no flow: how its imbalances move along one.", quick=6, thorough=300,
     ),
 )  # fmt: skip
 """The laws of motion of D and E without a term, with eq. (2), and with eq. (6)."""

@@ -61,14 +61,6 @@ def gauge(rng: np.random.Generator, count: int) -> Iterator[Trial]:
         yield Trial(norm(instance.gradient(moved, 0.0)), allowed, "gradient of f")
 
 
-def gauge_as_printed() -> Trial:
-    """The change as printed, at a critical point."""
-    instance, change = Instance(np.eye(2), np.diag([2.0, 1.0]), 2, 0.0), np.array([[1.0, 0.0], [1.0, 1.0]])
-    first, second = np.diag([2.0, 0.0]), np.diag([1.0, 0.0])
-    moved = np.linalg.solve(change, first), change @ second
-    return Trial(norm(instance.gradient(moved, 0.0)), ROUNDING, "gradient of f at (A^{-1} W_1, A W_2)")
-
-
 def gradients(rng: np.random.Generator, count: int) -> Iterator[Trial]:
     """The library's gradient against the slope of the loss, along a random line (one shape: it compiles)."""
     for index in range(count):

@@ -232,6 +232,7 @@ STATEMENTS: tuple[Statement, ...] = (
         "with a "
         "bottleneck behind it does not. The statement holds.",
         as_printed=_bottleneck_as_printed,
+        where="in its proof",
         quick=8,
         thorough=300,
     ),

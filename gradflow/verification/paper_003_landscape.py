@@ -303,6 +303,7 @@ STATEMENTS: tuple[Statement, ...] = (
         _minima,
         correction="The proof says positive definite.",
         as_printed=_minima_as_printed,
+        where="in its proof",
         quick=4,
         thorough=60,
     ),

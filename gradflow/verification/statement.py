@@ -59,6 +59,7 @@ class Statement:
         correction: what the paper prints and what is right instead; empty when it holds as printed.
         as_printed: a trial of the claim as printed on a counterexample: must fail. None when it holds as printed, or
             when the error is one of wording that no number can show.
+        where: where the paper has what `as_printed` refutes: ``"as printed"`` (the statement) or ``"in its proof"``.
         quick, thorough: numbers of instances; the first must take about a second.
     """
 
@@ -71,6 +72,7 @@ class Statement:
     as_printed: Callable[[], Trial] | None = field(default=None, repr=False)
     quick: int = 10
     thorough: int = 100
+    where: str = "as printed"
 
     @property
     def name(self) -> str:

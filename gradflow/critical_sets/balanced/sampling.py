@@ -7,7 +7,6 @@ construction.
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 import scipy.stats
 from jaxtyping import Float
@@ -17,7 +16,8 @@ from gradflow.critical_sets.balanced.construction import checked_counts, constru
 from gradflow.critical_sets.balanced.enumeration import FAMILY
 from gradflow.critical_sets.balanced.setting import Layers, balanced_setting
 from gradflow.critical_sets.classes import CriticalClass
-from gradflow.initial_laws import KeyLike, as_key
+from gradflow.critical_sets.keys import generator
+from gradflow.initial_laws import KeyLike
 
 
 def sample(problem: Any, critical_class: CriticalClass, key: KeyLike | np.random.Generator) -> Layers:
@@ -33,7 +33,7 @@ def sample(problem: Any, critical_class: CriticalClass, key: KeyLike | np.random
     """
     family = critical_class.family
     checks.require(family == FAMILY, "critical_class", f"belong to the family {FAMILY}", family)
-    return random_member(problem, _generator(key), critical_class.pattern["counts"])
+    return random_member(problem, generator(key), critical_class.pattern["counts"])
 
 
 def random_member(problem: Any, rng: np.random.Generator, counts: Sequence[int] | None = None) -> Layers:
@@ -60,9 +60,3 @@ def orthogonal(size: int, rng: np.random.Generator) -> Float[np.ndarray, "size s
     if size < 2:
         return np.full((size, size), float(rng.choice([-1.0, 1.0])))
     return np.asarray(scipy.stats.ortho_group.rvs(size, random_state=rng))
-
-
-def _generator(key: KeyLike | np.random.Generator) -> np.random.Generator:
-    if isinstance(key, np.random.Generator):
-        return key
-    return np.random.default_rng([int(word) for word in np.asarray(jax.random.key_data(as_key(key))).ravel()])

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gradflow.critical_sets.classes import CriticalClass
+from gradflow.critical_sets.keys import generator
 from gradflow.critical_sets.minimisers.factorisation import (
     are_invertible,
     chain,
@@ -28,6 +29,7 @@ from gradflow.critical_sets.minimisers.factorisation import (
 )
 from gradflow.critical_sets.minimisers.recognition import RECOGNITION_RTOL, outcome, tolerance
 from gradflow.critical_sets.minimisers.setting import Layers, SquareTarget, layers_of, require_setting, square_target
+from gradflow.initial_laws import KeyLike
 from gradflow.networks import Linear
 from gradflow.problem import AbstractProblem
 from gradflow.types import Weights
@@ -104,12 +106,13 @@ def residual_defect(target: SquareTarget, layers: Sequence[np.ndarray]) -> tuple
     return size / target.scale, rounding(layers) * float(np.linalg.norm(target.root)) / target.scale
 
 
-def sample(problem: AbstractProblem, rng: np.random.Generator, spread: float = 1.6) -> Layers:
+def sample(problem: AbstractProblem, key: KeyLike | np.random.Generator, spread: float = 1.6) -> Layers:
     """A random global minimiser: C_k with singular values between ``1 / spread`` and `spread`, random frames.
 
     Raises:
         InputError: as for :func:`construct`.
     """
+    rng = generator(key)
     problem = require_setting(problem, Linear)
     dim, count = problem.X.shape[0], len(problem.network.shapes) - 1
     return construct(problem, [random_invertible(rng, dim, spread) for _ in range(count)])
@@ -129,3 +132,6 @@ def enumerate_classes(problem: AbstractProblem) -> tuple[CriticalClass, ...]:
     return (
         CriticalClass("linear_minimisers", pattern, target.irreducible, rank, "global", False, 0, nullity, SOURCE),
     )  # fmt: skip
+
+
+enumerate = enumerate_classes  # noqa: A001

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from gradflow import checks
 from gradflow.activations import AbstractActivation
 from gradflow.critical_sets.classes import CriticalClass
+from gradflow.critical_sets.keys import generator
 from gradflow.critical_sets.minimisers.factorisation import (
     are_invertible,
     random_invertible,
@@ -35,6 +36,7 @@ from gradflow.critical_sets.minimisers.setting import (
     sample_weight,
     square_target,
 )
+from gradflow.initial_laws import KeyLike
 from gradflow.networks import Shallow
 from gradflow.precision import in_double
 from gradflow.problem import AbstractProblem, Regression
@@ -155,7 +157,7 @@ def residual_defect(problem: Regression, layers: Sequence[np.ndarray]) -> tuple[
     return size / _scale(problem), noise / _scale(problem)
 
 
-def sample(problem: AbstractProblem, rng: np.random.Generator, spread: float = 1.6) -> Layers:
+def sample(problem: AbstractProblem, key: KeyLike | np.random.Generator, spread: float = 1.6) -> Layers:
     """A random global minimiser at which the loss is smooth.
 
     C_2 is drawn as in the linear family, scaled up into the range of a sigmoid (the largest entry of S at 0.8 of the
@@ -164,6 +166,7 @@ def sample(problem: AbstractProblem, rng: np.random.Generator, spread: float = 1
     Raises:
         InputError: as for :func:`preimage`; or no such draw.
     """
+    rng = generator(key)
     problem, network, target = _setting(problem)
     for _ in range(MAX_DRAWS):
         transform = random_invertible(rng, target.dim, spread)
@@ -236,3 +239,6 @@ def _shrinkage(hidden: Float[np.ndarray, "d d"], low: float, high: float) -> flo
 def _margin(activation: AbstractActivation, preactivations: Float[np.ndarray, "d d"]) -> float:
     largest = float(np.max(np.abs(preactivations))) or 1.0
     return min((float(np.min(np.abs(preactivations - kink))) / largest for kink in activation.kinks), default=np.inf)
+
+
+enumerate = enumerate_classes  # noqa: A001

@@ -20,6 +20,7 @@ from jaxtyping import Float
 
 from gradflow import checks
 from gradflow.critical_sets.classes import CriticalClass
+from gradflow.critical_sets.keys import generator
 from gradflow.critical_sets.minimisers.factorisation import (
     are_invertible,
     chain,
@@ -38,6 +39,7 @@ from gradflow.critical_sets.minimisers.setting import (
     square_target,
     with_fixed_signs,
 )
+from gradflow.initial_laws import KeyLike
 from gradflow.networks import Residual
 from gradflow.problem import AbstractProblem
 from gradflow.types import Weights
@@ -129,7 +131,7 @@ def construct(
     frames = [None] * network.units if bases is None else list(bases)
     checks.require(len(frames) == network.units, "bases", f"be {network.units} matrices", len(frames))
     layers: list[np.ndarray] = []
-    for index, (unit, matrices, frame) in enumerate(zip(units, inner, frames, strict=True)):
+    for index, unit, matrices, frame in zip(range(len(units)), units, inner, frames, strict=True):
         shortcut = unit - np.eye(target.dim)
         chosen = require_transforms(f"transforms[{index}]", matrices, network.depth - 1, target.dim)
         layers.extend(factors(require_basis(frame, eigenbasis(shortcut)), chosen, shortcut))
@@ -167,12 +169,13 @@ def decompose(problem: AbstractProblem, params: Weights, rtol: float = RECOGNITI
     )  # fmt: skip
 
 
-def sample(problem: AbstractProblem, rng: np.random.Generator, spread: float = 1.6) -> Layers:
+def sample(problem: AbstractProblem, key: KeyLike | np.random.Generator, spread: float = 1.6) -> Layers:
     """A random global minimiser of full rank: C's as in the linear family, drawn again while a unit has eigenvalue 1.
 
     Raises:
         InputError: as for :func:`construct`; or no draw of full rank, e.g. a single unit and M with eigenvalue 1.
     """
+    rng = generator(key)
     problem = require_setting(problem, Residual)
     network = problem.network
     assert isinstance(network, Residual)
@@ -207,3 +210,6 @@ def enumerate_classes(problem: AbstractProblem) -> tuple[CriticalClass, ...]:
 def eigenbasis(shortcut: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
     """U_k: eigenvectors of ``(W_k - I)(W_k - I)^T``, eigenvalues descending, largest entry of each positive."""
     return with_fixed_signs(np.linalg.svd(shortcut)[0])
+
+
+enumerate = enumerate_classes  # noqa: A001

@@ -8,18 +8,20 @@ import scipy.linalg
 
 from gradflow import checks
 from gradflow.critical_sets.classes import CriticalClass
+from gradflow.critical_sets.keys import generator
 from gradflow.critical_sets.relu_cones.cones import dead_row, pattern
 from gradflow.critical_sets.relu_cones.feasibility import Existence, feasible_pattern, feasible_rows
 from gradflow.critical_sets.relu_cones.linear_programs import RowCone, complement, unit_columns
 from gradflow.critical_sets.relu_cones.pieces import Piece, piece_of
 from gradflow.critical_sets.relu_cones.regressions import Layers, ReluData, relu_data
+from gradflow.initial_laws import KeyLike
 from gradflow.problem import AbstractProblem
 
 SHRINKAGES = 12
 """How often a random step that leaves the cone is halved before it is given up."""
 
 
-def sample(problem: AbstractProblem, critical_class: CriticalClass, rng: np.random.Generator) -> Layers:
+def sample(problem: AbstractProblem, critical_class: CriticalClass, key: KeyLike | np.random.Generator) -> Layers:
     """A random member ``(A1, A2)`` of a class that :func:`enumerate_classes` listed.
 
     Scale, null directions and dead units are random; the law is not uniform in any sense. Members of a class with
@@ -28,6 +30,7 @@ def sample(problem: AbstractProblem, critical_class: CriticalClass, rng: np.rand
     Raises:
         InputError: another family's class, a class whose existence is ``"unknown"``, or one of another problem.
     """
+    rng = generator(key)
     checks.require(
         critical_class.family == "relu_cones" and critical_class.pattern["exists"] is True,
         "critical_class", "be a class of relu_cones that exists", critical_class,

@@ -5,15 +5,15 @@ group, C with singular values within a given condition number, Gaussian free par
 classes and construction; there is no canonical measure on a critical set, so statistics of these samples mean little.
 """
 
-import jax
 import numpy as np
 
 from gradflow import checks
 from gradflow.critical_sets.classes import CriticalClass
+from gradflow.critical_sets.keys import generator
 from gradflow.critical_sets.shallow_linear.classes import FAMILY
 from gradflow.critical_sets.shallow_linear.construction import construct, shallow_regression, spectrum_of
 from gradflow.critical_sets.shallow_linear.derivatives import Layers
-from gradflow.initial_laws import KeyLike, as_key
+from gradflow.initial_laws import KeyLike
 from gradflow.problem import AbstractProblem
 
 
@@ -47,15 +47,6 @@ def sample(
     return construct(
         problem, counts, num_zero, mixing=mixing, bases=bases or None, free_top=free[:rank], free_bottom=free[rank:]
     )
-
-
-def generator(key: KeyLike) -> np.random.Generator:
-    """A NumPy generator that depends on the key alone.
-
-    Raises:
-        InputError: a negative or fractional seed, or an array that is no single JAX key.
-    """
-    return np.random.default_rng([int(word) for word in np.asarray(jax.random.key_data(as_key(key))).ravel()])
 
 
 def haar(rng: np.random.Generator, size: int) -> np.ndarray:
