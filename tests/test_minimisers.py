@@ -324,3 +324,12 @@ def test_the_row_of_proposition_1_fails_for_layers_in_the_wrong_order(monkeypatc
     monkeypatch.setattr(linear, "factors", lambda basis, free, matrix: right(basis, free, matrix.T))
     (row,) = [statement for statement in paper_000_minimisers.STATEMENTS if statement.number == "Proposition 1"]
     assert not verify(row).holds
+
+
+def test_generic_leaky_relu_problems_have_samples_away_from_kinks():
+    for seed in range(12):
+        X, Y = np.random.default_rng(100 + seed).normal(size=(2, 3, 3))
+        problem = gf.Regression(gf.networks.Shallow((3, 3, 3), "leaky_relu"), X, Y)
+        params = one_hidden_layer.sample(problem, seed)
+        assert one_hidden_layer.decompose(problem, params).outcome == "minimiser"
+        assert one_hidden_layer.kink_distance(problem.network.activation, params[0], X) > 0.0

@@ -162,3 +162,10 @@ def test_a_saddle_that_the_run_did_not_notice_fails_the_check_ended(monkeypatch)
     study = gf.study(flow, np.array([1e-5 + 1.0, -1.0]))
     assert study.point.kind == "strict_saddle" and not study.passed
     assert "did not notice" in study.checks[0].statement
+
+
+def test_a_balance_that_the_tolerance_cannot_judge_is_not_passed():
+    problem = gf.Regression(gf.networks.Linear((2, 2, 1)), np.eye(2), np.array([[1.0, 2.0]]))
+    near = (np.eye(2), np.array([[1.0, 2.0 + 1e-7]]))
+    checks = {check.name: check for check in gf.study(gf.GradientFlow(problem), near, rtol=1e-4, atol=1e-6).checks}
+    assert checks["energy"].passed is None and checks["energy"].limit >= 1.0

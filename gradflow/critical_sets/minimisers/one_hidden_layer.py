@@ -45,7 +45,7 @@ from gradflow.types import Weights
 SOURCE = "paper 000, Proposition 3 (sigma injective)"
 MAX_DRAWS = 100
 KINK_MARGIN = 1e-2
-"""Samples keep all preactivations this far from a kink, relative to the largest."""
+"""Samples keep all hidden outputs this far from that of a kink, relative to the largest."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def sample(problem: AbstractProblem, key: KeyLike | np.random.Generator, spread:
     """A random global minimiser at which the loss is smooth.
 
     C_2 is drawn as in the linear family, scaled up into the range of a sigmoid (the largest entry of S at 0.8 of the
-    way), and drawn again while a preactivation is within :data:`KINK_MARGIN` of a kink.
+    way), and drawn again while a hidden output is within :data:`KINK_MARGIN` of that at a kink.
 
     Raises:
         InputError: as for :func:`preimage`; or no such draw.
@@ -237,8 +237,14 @@ def _shrinkage(hidden: Float[np.ndarray, "d d"], low: float, high: float) -> flo
 
 
 def _margin(activation: AbstractActivation, preactivations: Float[np.ndarray, "d d"]) -> float:
-    largest = float(np.max(np.abs(preactivations))) or 1.0
-    return min((float(np.min(np.abs(preactivations - kink))) / largest for kink in activation.kinks), default=np.inf)
+    """Least distance of a hidden output from sigma(kink), relative to the largest.
+
+    Not of preactivations: on the flat side of a leaky ReLU these are as much larger as its slope is small.
+    """
+    outputs = evaluated(activation, preactivations)
+    largest = float(np.max(np.abs(outputs))) or 1.0
+    corners = [float(evaluated(activation, np.array([[kink]]))[0, 0]) for kink in activation.kinks]
+    return min((float(np.min(np.abs(outputs - corner))) / largest for corner in corners), default=np.inf)
 
 
 enumerate = enumerate_classes  # noqa: A001
