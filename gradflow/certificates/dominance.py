@@ -247,7 +247,8 @@ def rate_inside(
         dominance: a certificate that holds.
         times: ``(k,)``, ascending.
         params: matrices with a leading axis of length k, row i the state at ``times[i]``.
-        losses: ``(k,)``, the loss at the rows, L* included.
+        losses: ``(k,)``, the loss at the rows, L* included; of a trajectory ``gradflow.monitor(flow, run)["loss"]``,
+            whose ``run.times`` and ``run.params`` are the other two.
         rtol, atol: how far the loss may be above its envelope, relative and absolute: the integrator's error, and
             rounding of about ``1e-15 ||Y||^2``.
 

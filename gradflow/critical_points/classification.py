@@ -88,6 +88,7 @@ class CriticalPoint:
         return self.kind not in ("not_critical", "undetermined", "degenerate")
 
 
+@np.errstate(over="ignore", invalid="ignore")  # far out; what is not finite there is named so
 @in_double
 def classify(problem: AbstractProblem, params: Params, max_displacement: float | None = None) -> CriticalPoint:
     """The kind of the critical point that `params` is at, after refinement.

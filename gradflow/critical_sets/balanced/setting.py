@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gradflow import checks
+from gradflow.critical_sets.states import matrices
 from gradflow.networks import Linear
 from gradflow.problem import Regression
 from gradflow.regularizers import Balance
@@ -169,10 +170,7 @@ def reduced_setting(problem: Regression, is_weighted: bool, strength: float) -> 
 
 def checked_params(problem: Regression, params: Weights, name: str = "params") -> Layers:
     """`params` as float64 NumPy matrices, refused when their shapes are not the network's."""
-    is_sequence = isinstance(params, tuple | list)
-    shapes = tuple(np.shape(layer) for layer in params) if is_sequence else type(params).__name__
-    checks.require(shapes == problem.network.shapes, name, f"have the shapes {problem.network.shapes}", shapes)
-    return tuple(checks.finite_array(f"{name}[{index}]", layer, ndim=2) for index, layer in enumerate(params))
+    return matrices(problem, params, name)
 
 
 def _is_close(gram: np.ndarray, other: np.ndarray) -> bool:

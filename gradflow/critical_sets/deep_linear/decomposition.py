@@ -21,7 +21,8 @@ from gradflow.critical_sets.deep_linear.recognition import LinearCriticalPoint, 
 from gradflow.critical_sets.ladder import max_rank
 from gradflow.critical_sets.shallow_linear.patterns import CLEAR_FACTOR, RANK_TOLERANCE, Recovery, recover_pattern
 from gradflow.critical_sets.shallow_linear.spectrum import DataSpectrum, data_spectrum
-from gradflow.precision import as_params, in_double
+from gradflow.critical_sets.states import matrices
+from gradflow.precision import in_double
 from gradflow.problem import AbstractProblem, Regression
 from gradflow.types import Weights
 
@@ -143,12 +144,11 @@ def decompose(
         InputError: the problem is not a linear network with a hidden layer, or `rank_tolerance` is not below 1/30.
 
     Source: paper 002, Theorems 3 and 4, with the zero singular values as one more group, (6) read at k = l - 1, a
-    fourth
-    category, and the strictness criterion of Achour, Malgouyres and Gerchinovitz (JMLR 25(242), 2024).
+    fourth category, and the strictness criterion of Achour, Malgouyres and Gerchinovitz (JMLR 25(242), 2024).
     """
     problem = deep_regression(problem)
     tolerance = checks.real("rank_tolerance", rank_tolerance, above=0.0, below=1.0 / CLEAR_FACTOR)
-    layers = [np.asarray(layer) for layer in as_params(params, name="params")]
+    layers = list(matrices(problem, params))
     products = PartialProducts(problem, layers, tolerance)
     recognised = recognise(problem, tuple(layers))
     levels = tuple(_level(problem, products, k) for k in range(len(layers) - 1))

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Float
 
 from gradflow.critical_sets.ladder import linear_regression, max_rank
-from gradflow.precision import as_params, in_double
+from gradflow.critical_sets.states import matrices
+from gradflow.precision import in_double
 from gradflow.problem import AbstractProblem, Regression
 from gradflow.types import Weights
 
@@ -96,7 +97,7 @@ def recognise(problem: AbstractProblem, params: Weights, uncertainty: float = 0.
     group; the second-order criterion of Achour, Malgouyres and Gerchinovitz (JMLR 25(242), 2024).
     """
     problem = linear_regression(problem)
-    params = as_params(params, name="params")
+    params = matrices(problem, params)
     layers = [np.asarray(layer) for layer in params]
     gradient = float(np.sqrt(sum(float(np.sum(np.asarray(part) ** 2)) for part in problem.gradient(params))))
     defect = gradient / (problem.gradient_scale or 1.0)

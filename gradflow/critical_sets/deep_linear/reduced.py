@@ -19,7 +19,8 @@ from gradflow import checks
 from gradflow.critical_sets.deep_linear.construction import deep_regression
 from gradflow.critical_sets.deep_linear.decomposition import CATEGORIES, DeepDecomposition, decompose
 from gradflow.critical_sets.deep_linear.rank_patterns import Ranks
-from gradflow.precision import as_params, in_double
+from gradflow.critical_sets.states import matrices
+from gradflow.precision import in_double
 from gradflow.problem import AbstractProblem, Regression
 from gradflow.types import Weights
 
@@ -131,12 +132,11 @@ def describe(problem: AbstractProblem, params: Weights, *, rank_tolerance: float
         InputError: no such problem.
 
     Source: paper 003, Lemma 2, Proposition 3 and section 4, with ``U^T S_Y U = diag(D_Y, E_Y)`` (a permuted S_Y),
-    and a block
-    rotation in place of a permutation where singular values are equal.
+    and a block rotation in place of a permutation where singular values are equal.
     """
     problem = deep_regression(problem)
     coordinates = reduced_coordinates(problem)
-    params = tuple(np.asarray(layer) for layer in as_params(params, name="params"))
+    params = matrices(problem, params)
     found = decompose(problem, params, rank_tolerance=rank_tolerance)
     reduced = coordinates.to_reduced(params)
     size = len(coordinates.values)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gradflow import checks, losses
+from gradflow.critical_sets.states import matrices
 from gradflow.hypotheses import Hypothesis
 from gradflow.networks import AbstractNetwork, Linear, Residual, Shallow
 from gradflow.problem import AbstractProblem, Regression
@@ -127,12 +128,7 @@ def layers_of(problem: Regression, params: Weights, name: str = "params") -> Lay
     Raises:
         InputError: not a tuple of matrices of these shapes.
     """
-    checks.require(isinstance(params, tuple | list), name, "be a tuple (W_1, ..., W_L)", type(params).__name__)
-    layers = tuple(checks.finite_array(f"{name}[{index}]", layer) for index, layer in enumerate(params))
-    shapes = tuple(layer.shape for layer in layers)
-    expected = problem.network.shapes
-    checks.require(shapes == expected, name, f"have the network's shapes {expected}", shapes)
-    return layers
+    return matrices(problem, params, name)
 
 
 def with_fixed_signs(vectors: Float[np.ndarray, "d k"]) -> Float[np.ndarray, "d k"]:

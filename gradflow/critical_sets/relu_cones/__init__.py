@@ -1,4 +1,16 @@
-"""Critical points of ReLU networks with one hidden layer, cone by cone (paper 002, section 5, corrected)."""
+"""Critical points of ReLU networks with one hidden layer, cone by cone (paper 002, section 5, corrected).
+
+``enumerate(problem)`` lists the classes, ``sample`` draws a member of one, ``construct`` builds a point from free
+parameters, ``decompose`` says what a given point is, ``descent_direction`` leads down from it, ``global_minimum`` finds
+the least loss of a single unit over all cones and kinks.
+
+A class has the pattern ``kind``: ``"captured"`` (singular directions of the active samples), ``"degenerate"`` (a zero
+singular value), ``"silent"`` (A2 = 0), ``"dead"`` (no sample active), ``"origin"`` or ``"kink"`` (critical for no
+piece); ``I``, ``J``, ``Z``: active units, active samples, samples with zero preactivation, 0-based; ``counts`` per
+group of singular values; ``exists`` and ``interior`` (True, False or "unknown"); ``kinked``. Its category is
+``"global"``, ``"spurious minimum"``, ``"minimum"`` (local, others not compared), ``"strict saddle"``, ``"not a local
+minimum"``, ``"not stationary"`` (for L_N, though critical for its piece), ``"plateau"`` or ``"undetermined"``.
+"""
 
 from gradflow.critical_sets.relu_cones.cones import Cone as Cone
 from gradflow.critical_sets.relu_cones.cones import cone_of as cone_of

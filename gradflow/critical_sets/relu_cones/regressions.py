@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from gradflow import checks, losses
+from gradflow.critical_sets.states import matrices
 from gradflow.networks import Shallow
-from gradflow.precision import as_params, in_double
+from gradflow.precision import in_double
 from gradflow.problem import AbstractProblem, Regression
 from gradflow.types import Weights
 
@@ -103,9 +104,5 @@ def layers(problem: AbstractProblem, params: Weights) -> Layers:
         InputError: other shapes than the network's, or numbers that are not finite.
     """
     assert isinstance(problem, Regression)
-    shapes = tuple(np.shape(layer) for layer in params)
-    checks.require(
-        shapes == problem.network.shapes, "params", f"have the network's shapes {problem.network.shapes}", shapes
-    )
-    first, second = as_params(tuple(params), name="params")
-    return np.array(first), np.array(second)
+    first, second = matrices(problem, params)
+    return first, second

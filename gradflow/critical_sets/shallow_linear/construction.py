@@ -22,6 +22,7 @@ from gradflow.critical_sets.ladder import linear_regression
 from gradflow.critical_sets.shallow_linear.derivatives import Layers
 from gradflow.critical_sets.shallow_linear.patterns import Capture, admissible_offset, capture
 from gradflow.critical_sets.shallow_linear.spectrum import ZERO_FLOOR, DataSpectrum, data_spectrum
+from gradflow.critical_sets.states import matrices
 from gradflow.problem import AbstractProblem, Regression
 from gradflow.statistics import GROUP_RTOL, ZERO_RTOL
 
@@ -81,10 +82,8 @@ def arrays_of(problem: Regression) -> tuple[np.ndarray, np.ndarray]:
 
 def layers_of(problem: Regression, params: Any) -> Layers:
     """``(A_1, A_2)`` as float64 arrays, checked to be finite and of the network's shapes."""
-    first, second = (np.shape(layer) for layer in params) if len(params) == 2 else ((), ())
-    shapes = problem.network.shapes
-    checks.require((first, second) == shapes, "params", f"have the network's shapes {shapes}", (first, second))
-    return checks.finite_array("params[0]", params[0]), checks.finite_array("params[1]", params[1])
+    first, second = matrices(problem, params)
+    return first, second
 
 
 def construct(
