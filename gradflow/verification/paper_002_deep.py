@@ -173,7 +173,7 @@ STATEMENTS: tuple[Statement, ...] = (
         _classes,
         correction="Not in the paper, which gives no list; index and nullity of the blocks by experiment.",
         quick=3,
-        thorough=100,
+        thorough=300,
     ),
     Statement(
         "002",
