@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import gradflow as gf
-from gradflow.critical_sets import balanced
+from gradflow.critical_points import families
+from gradflow.critical_sets import balanced, relu_cones
 
 TWO = np.eye(2), np.diag([2.0, 1.0])
 
@@ -74,3 +75,16 @@ def test_other_activations_are_left_to_the_hessian():
     problem = gf.Regression(network, np.array([[1.0]]), np.array([[0.0]]))
     point = gf.classify(problem, (np.array([[0.7]]), np.array([[0.0]])))
     assert point.kind == "global_minimum" and "cone" not in point.reason
+
+
+def test_a_saddle_whose_descent_the_hessian_missed_is_no_minimum_of_its_cone():
+    rng = np.random.default_rng(0)
+    problem = _relu(rng.normal(size=(2, 3)), rng.normal(size=(2, 3)))
+    saddles = [
+        member
+        for member in relu_cones.enumerate(problem)
+        if (member.category, member.pattern["kind"], member.pattern["interior"]) == ("strict saddle", "captured", True)
+    ]
+    assert saddles
+    for member in saddles:
+        assert families.kind_by_family(problem, relu_cones.sample(problem, member, 0), index=0) is None
