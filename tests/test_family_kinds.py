@@ -88,3 +88,10 @@ def test_a_saddle_whose_descent_the_hessian_missed_is_no_minimum_of_its_cone():
     assert saddles
     for member in saddles:
         assert families.kind_by_family(problem, relu_cones.sample(problem, member, 0), index=0) is None
+
+
+def test_a_point_near_a_balanced_minimum_with_another_loss_is_not_called_one():
+    problem = _balanced_problem()
+    first, second = balanced.sample(problem, balanced.enumerate(problem)[0], 3)
+    assert families.kind_by_family(problem, (first, second), index=0)[0] == "global_minimum"
+    assert families.kind_by_family(problem, (first, second * (1 + 3e-4)), index=0)[0] == "undetermined"

@@ -53,6 +53,10 @@ def _balanced_kind(problem: AbstractProblem, params: Params, index: int) -> tupl
         return None
     if known.category != "global":
         return "undetermined", f"Near a strict saddle that captures {point.rank} directions, but no descent is seen."
+    zero_output = float(problem.loss(tuple(np.zeros(np.shape(layer)) for layer in params)))
+    excess = float(problem.loss(params)) - known.loss
+    if not abs(excess) <= LOSS_RTOL * zero_output:
+        return "undetermined", f"Near a global minimum, but the loss is {excess:.1e} above it."
     return "global_minimum", f"Balanced, and it captures {point.rank} directions, the largest that fit."
 
 
