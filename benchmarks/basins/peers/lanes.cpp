@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 using V = __m512d;
@@ -157,13 +158,10 @@ struct Queue {
             d2 = fma(a, a, d2), change = fma(difference, difference, change);
         }
         d2 = _mm512_div_pd(_mm512_sqrt_pd(_mm512_mul_pd(d2, set(1.0 / D))), h0);
-        V steepest = _mm512_max_pd(d1, d2), root, radius;
-        alignas(64) double lanes[LANES];
-        _mm512_store_pd(lanes, steepest);
-        for (double &x : lanes) x = x <= 1e-15 ? HUGE_VAL : std::pow(0.01 / x, 0.2);
-        root = _mm512_load_pd(lanes);
+        V steepest = _mm512_mul_pd(set(100), _mm512_max_pd(d1, d2));
+        V root = tenth_root_inverse(_mm512_mul_pd(steepest, steepest));
         V first = _mm512_min_pd(_mm512_mul_pd(set(100), h0), root);
-        radius = _mm512_div_pd(_mm512_sqrt_pd(_mm512_div_pd(change, norm)), h0);
+        V radius = _mm512_div_pd(_mm512_sqrt_pd(_mm512_div_pd(change, norm)), h0);
         V limit = s.cap > 0 ? _mm512_min_pd(_mm512_div_pd(set(s.cap), radius), set(1e300)) : set(1e300);
         for (int d = 0; d < D; d++) _mm512_storeu_pd(y[d] + end, u[d]), _mm512_storeu_pd(k[d] + end, f0[d]);
         _mm512_storeu_pd(h + end, first), _mm512_storeu_pd(cap + end, limit);
@@ -183,6 +181,16 @@ struct Queue {
         return _mm256_maskz_expand_epi32(m, number);
     }
 };
+
+// The control of lanes that begin anew: those in `m` with a start from the queue, the rest of `free` at rest.
+template <class P>
+static INLINE void reset(Queue<P> &q, Control &c, Mask free, Mask m) {
+    c.h = _mm512_mask_expandloadu_pd(blend(free, c.h, set(0)), m, q.h + q.begin);
+    c.cap = _mm512_mask_expandloadu_pd(c.cap, m, q.cap + q.begin);
+    c.t = blend(free, c.t, set(0)), c.steps = blend(free, c.steps, set(0));
+    c.active = Mask((c.active & ~free) | m);
+    c.id = _mm256_mask_mov_epi32(c.id, m, q.take(m));
+}
 
 template <class P>
 static void write_out(const Results &out, const Settings &s, Mask m, const V *y, const Control &c, V g2) {
@@ -263,11 +271,7 @@ static void refill(Queue<P> &q, SmallBlock<P> &b, Mask free) {
         b.y[d] = _mm512_mask_expandloadu_pd(b.y[d], m, q.y[d] + q.begin);
         b.k[d] = _mm512_mask_expandloadu_pd(b.k[d], m, q.k[d] + q.begin);
     }
-    b.c.h = _mm512_mask_expandloadu_pd(blend(free, b.c.h, set(0)), m, q.h + q.begin);
-    b.c.cap = _mm512_mask_expandloadu_pd(b.c.cap, m, q.cap + q.begin);
-    b.c.t = blend(free, b.c.t, set(0)), b.c.steps = blend(free, b.c.steps, set(0));
-    b.c.active = Mask((b.c.active & ~free) | m);
-    b.c.id = _mm256_mask_mov_epi32(b.c.id, m, q.take(m));
+    reset(q, b.c, free, m);
 }
 
 template <class P, int BLOCKS>
@@ -298,93 +302,107 @@ struct Sums {
     V e2, g2, dk2, du2, u2;
 };
 
-// One step of length h from y with slope k[0]; fills u (the new state), u6, k[1] .. k[5] and k7.
+// One step of length h from y with slope k1; fills u (the new state) and k7, and destroys the other arrays. A stage's
+// linear combination is taken where the field first reads the component, so that its loads hide under the products.
 template <class P>
 static INLINE Sums large_step(const P &problem, const Settings &s, V h, const V *__restrict y, const V *__restrict k1,
-                              V *__restrict u, V *__restrict u6, V *__restrict k7, V *__restrict k2, V *__restrict k3,
+                              V *__restrict u, V *__restrict k7, V *__restrict u6, V *__restrict k2, V *__restrict k3,
                               V *__restrict k4, V *__restrict k5, V *__restrict k6) {
     constexpr int D = P::D;
     auto w = [&](double a) { return _mm512_mul_pd(h, set(a)); };
+    auto keep = [](V *__restrict k) { return [k](int d, V f) { k[d] = f; }; };
     V a1 = w(A21), a2, a3, a4, a5, a6;
-#pragma GCC unroll 8
-    for (int d = 0; d < D; d++) u[d] = fma(a1, k1[d], y[d]);
-    problem.field(u, k2);
+    problem.field([&](int d) { return u[d] = fma(a1, k1[d], y[d]); }, u, keep(k2));
     a1 = w(A31), a2 = w(A32);
-#pragma GCC unroll 8
-    for (int d = 0; d < D; d++) u[d] = fma(a2, k2[d], fma(a1, k1[d], y[d]));
-    problem.field(u, k3);
+    problem.field([&](int d) { return u[d] = fma(a2, k2[d], fma(a1, k1[d], y[d])); }, u, keep(k3));
     a1 = w(A41), a2 = w(A42), a3 = w(A43);
-#pragma GCC unroll 8
-    for (int d = 0; d < D; d++) u[d] = fma(a3, k3[d], fma(a2, k2[d], fma(a1, k1[d], y[d])));
-    problem.field(u, k4);
+    problem.field([&](int d) { return u[d] = fma(a3, k3[d], fma(a2, k2[d], fma(a1, k1[d], y[d]))); }, u, keep(k4));
     a1 = w(A51), a2 = w(A52), a3 = w(A53), a4 = w(A54);
-#pragma GCC unroll 8
-    for (int d = 0; d < D; d++) u[d] = fma(a4, k4[d], fma(a3, k3[d], fma(a2, k2[d], fma(a1, k1[d], y[d]))));
-    problem.field(u, k5);
+    problem.field(
+        [&](int d) { return u[d] = fma(a4, k4[d], fma(a3, k3[d], fma(a2, k2[d], fma(a1, k1[d], y[d])))); }, u,
+        keep(k5));
     a1 = w(A61), a2 = w(A62), a3 = w(A63), a4 = w(A64), a5 = w(A65);
-#pragma GCC unroll 8
-    for (int d = 0; d < D; d++)
-        u6[d] = fma(a5, k5[d], fma(a4, k4[d], fma(a3, k3[d], fma(a2, k2[d], fma(a1, k1[d], y[d])))));
-    problem.field(u6, k6);
+    problem.field(
+        [&](int d) {
+            return u6[d] = fma(a5, k5[d], fma(a4, k4[d], fma(a3, k3[d], fma(a2, k2[d], fma(a1, k1[d], y[d])))));
+        },
+        u6, keep(k6));
     Sums q{set(0), set(0), set(0), set(0), set(0)};
     a1 = w(A71), a2 = w(A72), a3 = w(A73), a4 = w(A74), a5 = w(A75), a6 = w(A76);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int d = 0; d < D; d++) {
-        u[d] = fma(a6, k6[d], fma(a5, k5[d], fma(a4, k4[d], fma(a3, k3[d], fma(a2, k2[d], fma(a1, k1[d], y[d]))))));
-        V du = _mm512_sub_pd(u[d], u6[d]);
-        q.du2 = fma(du, du, q.du2), q.u2 = fma(u[d], u[d], q.u2);
+        V v = fma(a3, k3[d], fma(a2, k2[d], fma(a1, k1[d], y[d])));
+        v = fma(a6, k6[d], fma(a5, k5[d], fma(a4, k4[d], v)));
+        V e = fma(set(E3), k3[d], fma(set(E2), k2[d], _mm512_mul_pd(set(E1), k1[d])));
+        e = fma(set(E6), k6[d], fma(set(E5), k5[d], fma(set(E4), k4[d], e)));
+        V du = _mm512_sub_pd(v, u6[d]);
+        q.du2 = fma(du, du, q.du2), q.u2 = fma(v, v, q.u2);
+        u[d] = v, u6[d] = e;
+        // Larger of |y| and |v|, of the sizes that the error is measured against.
+        k2[d] = _mm512_rcp14_pd(_mm512_add_pd(_mm512_range_pd(y[d], v, 0x0b), set(s.atol / s.rtol)));
     }
-    problem.field(u, k7);
-#pragma GCC unroll 8
-    for (int d = 0; d < D; d++) {
-        V e = _mm512_mul_pd(set(E1), k1[d]);
-        e = fma(set(E4), k4[d], fma(set(E3), k3[d], fma(set(E2), k2[d], e)));
-        e = fma(set(E7), k7[d], fma(set(E6), k6[d], fma(set(E5), k5[d], e)));
-        V size = _mm512_add_pd(_mm512_max_pd(_mm512_abs_pd(y[d]), _mm512_abs_pd(u[d])), set(s.atol / s.rtol));
-        V r = _mm512_mul_pd(e, _mm512_rcp14_pd(size)), dk = _mm512_sub_pd(k7[d], k6[d]);
-        q.e2 = fma(r, r, q.e2), q.g2 = fma(k7[d], k7[d], q.g2), q.dk2 = fma(dk, dk, q.dk2);
-    }
+    problem.field([&](int d) { return u[d]; }, u,
+                  [&](int d, V f) {
+                      V r = _mm512_mul_pd(fma(set(E7), f, u6[d]), k2[d]), dk = _mm512_sub_pd(f, k6[d]);
+                      q.e2 = fma(r, r, q.e2), q.g2 = fma(f, f, q.g2), q.dk2 = fma(dk, dk, q.dk2);
+                      k7[d] = f;
+                  });
     return q;
 }
 
 template <class P>
-static void run_large(const P &problem, const Settings &s, const double *starts, long n, const Results &out) {
-    constexpr int D = P::D;
-    Queue<P> *queue = new Queue<P>(problem, s, starts, n);
-    alignas(64) V storage[10][D];
-    std::memset(static_cast<void *>(storage), 0, sizeof storage);
+struct LargeBlock {
+    V storage[4][P::D];
     V *y = storage[0], *u = storage[1], *k1 = storage[2], *k7 = storage[3];
     Control c{set(0), set(0), set(0), set(0), _mm256_setzero_si256(), 0};
-    auto put = [&](Mask free) {
-        Mask m = queue->served(free);
-        for (int d = 0; d < D; d++) {
-            y[d] = _mm512_mask_expandloadu_pd(y[d], m, queue->y[d] + queue->begin);
-            k1[d] = _mm512_mask_expandloadu_pd(k1[d], m, queue->k[d] + queue->begin);
-        }
-        c.h = _mm512_mask_expandloadu_pd(blend(free, c.h, set(0)), m, queue->h + queue->begin);
-        c.cap = _mm512_mask_expandloadu_pd(c.cap, m, queue->cap + queue->begin);
-        c.t = blend(free, c.t, set(0)), c.steps = blend(free, c.steps, set(0));
-        c.active = Mask((c.active & ~free) | m);
-        c.id = _mm256_mask_mov_epi32(c.id, m, queue->take(m));
+};
+
+template <class P>
+static void refill(Queue<P> &q, LargeBlock<P> &b, Mask free) {
+    Mask m = q.served(free);
+    for (int d = 0; d < P::D; d++) {
+        b.y[d] = _mm512_mask_expandloadu_pd(b.y[d], m, q.y[d] + q.begin);
+        b.k1[d] = _mm512_mask_expandloadu_pd(b.k1[d], m, q.k[d] + q.begin);
+    }
+    reset(q, b.c, free, m);
+}
+
+// The blocks share the scratch arrays: while one block waits for its next step size, the next one's products begin.
+template <class P, int BLOCKS>
+static void run_large(const P &problem, const Settings &s, const double *starts, long n, const Results &out) {
+    constexpr int D = P::D;
+    struct Memory {
+        V scratch[6][D];
+        LargeBlock<P> blocks[BLOCKS];
+        Queue<P> queue;
     };
-    put(0xff);
-    while (c.active) {
-        V h = _mm512_min_pd(_mm512_min_pd(c.h, c.cap), _mm512_sub_pd(set(s.t1), c.t));
-        Sums q = large_step(problem, s, h, y, k1, u, storage[4], k7, storage[5], storage[6], storage[7], storage[8],
-                            storage[9]);
-        Verdict v = judge<D>(s, c, h, q.e2, q.g2, q.dk2, q.du2, q.u2);
-        c.h = v.next_h, c.t = v.t, c.steps = v.steps, c.cap = s.cap > 0 ? v.cap : c.cap;
-        if (__builtin_expect(v.accept == 0xff, 1)) {
-            std::swap(y, u), std::swap(k1, k7);
-        } else {
-            for (int d = 0; d < D; d++) y[d] = blend(v.accept, y[d], u[d]), k1[d] = blend(v.accept, k1[d], k7[d]);
-        }
-        if (v.done) {
-            write_out<P>(out, s, v.done, y, c, q.g2);
-            put(v.done);
+    std::unique_ptr<Memory> memory(new Memory{{}, {}, Queue<P>(problem, s, starts, n)});
+    V(*x)[D] = memory->scratch;
+    for (auto &b : memory->blocks) {
+        std::memset(static_cast<void *>(b.storage), 0, sizeof b.storage);
+        refill(memory->queue, b, Mask(0xff));
+    }
+    bool busy = true;
+    while (busy) {
+        busy = false;
+        for (auto &b : memory->blocks) {
+            V h = _mm512_min_pd(_mm512_min_pd(b.c.h, b.c.cap), _mm512_sub_pd(set(s.t1), b.c.t));
+            Sums q = large_step(problem, s, h, b.y, b.k1, b.u, b.k7, x[0], x[1], x[2], x[3], x[4], x[5]);
+            Verdict v = judge<D>(s, b.c, h, q.e2, q.g2, q.dk2, q.du2, q.u2);
+            b.c.h = v.next_h, b.c.t = v.t, b.c.steps = v.steps, b.c.cap = s.cap > 0 ? v.cap : b.c.cap;
+            if (Mask rejected = ~v.accept) {
+                for (int d = 0; d < D; d++) {
+                    _mm512_mask_store_pd(b.u + d, rejected, b.y[d]), _mm512_mask_store_pd(b.k7 + d, rejected, b.k1[d]);
+                }
+            }
+            std::swap(b.y, b.u), std::swap(b.k1, b.k7);
+            if (v.done) {
+                write_out<P>(out, s, v.done, b.y, b.c, q.g2);
+                refill(memory->queue, b, v.done);
+            }
+            busy |= b.c.active != 0;
         }
     }
-    delete queue;
 }
 
 // ---- problems --------------------------------------------------------------------------------------------------------
@@ -402,65 +420,80 @@ struct Hyperbola {
 // the narrow end, R rows of W3 at a time: 6 D1 D0 D3 multiply-adds for equal hidden widths, where backpropagation has 9 for D3 = D0 / 2.
 template <int D0, int D1, int D2, int D3, int R>
 struct DeepLinear {
-    static constexpr int D = D1 * D0 + D2 * D1 + D3 * D2, QUEUE = 16;
+    static constexpr int D1_END = D1 * D0, D2_END = D1_END + D2 * D1, D = D2_END + D3 * D2, QUEUE = 16;
     const double *target;  // (D3, D0)
-    INLINE void field(const V *__restrict u, V *__restrict f) const {
-        const V *w1 = u, *w2 = u + D1 * D0, *w3 = w2 + D2 * D1;
-        V *f1 = f, *f2 = f + D1 * D0, *f3 = f2 + D2 * D1;
+
+    void field(const V *u, V *f) const {
+        field([=](int d) { return u[d]; }, u, [=](int d, V value) { f[d] = value; });
+    }
+
+    // source(d) gives component d and leaves it in u[d]; sink(d, value) takes the field's component d.
+    template <class Source, class Sink>
+    INLINE void field(Source source, const V *__restrict u, Sink sink) const {
+        static_assert(R == D3 || 2 * R == D3);
+        V partial1[R == D3 ? 1 : D1_END], partial2[R == D3 ? 1 : D2_END - D1_END];
+#pragma GCC unroll 2
         for (int i = 0; i < D3; i += R) {
+            const bool first = i == 0, last = i + R == D3;
             V a[R][D1], b[R][D1];
 #pragma GCC unroll 16
             for (int j = 0; j < D1; j++) {
 #pragma GCC unroll 4
-                for (int r = 0; r < R; r++) a[r][j] = _mm512_mul_pd(w3[(i + r) * D2], w2[j]), b[r][j] = set(0);
+                for (int r = 0; r < R; r++) a[r][j] = b[r][j] = set(0);
             }
-#pragma GCC unroll 16
-            for (int k = 1; k < D2; k++) {
+#pragma GCC unroll 1
+            for (int k = 0; k < D2; k++) {
+                V w[R];
+#pragma GCC unroll 4
+                for (int r = 0; r < R; r++) w[r] = source(D2_END + (i + r) * D2 + k);
 #pragma GCC unroll 16
                 for (int j = 0; j < D1; j++) {
+                    const int d = D1_END + k * D1 + j;
+                    V x = first ? source(d) : u[d];
 #pragma GCC unroll 4
-                    for (int r = 0; r < R; r++) a[r][j] = fma(w3[(i + r) * D2 + k], w2[k * D1 + j], a[r][j]);
+                    for (int r = 0; r < R; r++) a[r][j] = fma(w[r], x, a[r][j]);
                 }
             }
-#pragma GCC unroll 16
+#pragma GCC unroll 1
             for (int j = 0; j < D0; j++) {
-                V e[R];
+                V e[R], x[D1];
 #pragma GCC unroll 4
                 for (int r = 0; r < R; r++) e[r] = set(target[(i + r) * D0 + j]);
 #pragma GCC unroll 16
                 for (int k = 0; k < D1; k++) {
+                    x[k] = first ? source(k * D0 + j) : u[k * D0 + j];
 #pragma GCC unroll 4
-                    for (int r = 0; r < R; r++) e[r] = _mm512_fnmadd_pd(a[r][k], w1[k * D0 + j], e[r]);
+                    for (int r = 0; r < R; r++) e[r] = _mm512_fnmadd_pd(a[r][k], x[k], e[r]);
                 }
 #pragma GCC unroll 16
                 for (int k = 0; k < D1; k++) {
-                    V g = i ? fma(a[0][k], e[0], f1[k * D0 + j]) : _mm512_mul_pd(a[0][k], e[0]);
+                    V g = first ? _mm512_mul_pd(a[0][k], e[0]) : fma(a[0][k], e[0], partial1[k * D0 + j]);
 #pragma GCC unroll 4
                     for (int r = 1; r < R; r++) g = fma(a[r][k], e[r], g);
-                    f1[k * D0 + j] = g;
+                    if (last) sink(k * D0 + j, g);
+                    else partial1[k * D0 + j] = g;
 #pragma GCC unroll 4
-                    for (int r = 0; r < R; r++) b[r][k] = fma(e[r], w1[k * D0 + j], b[r][k]);
+                    for (int r = 0; r < R; r++) b[r][k] = fma(e[r], x[k], b[r][k]);
                 }
             }
-#pragma GCC unroll 16
+#pragma GCC unroll 1
             for (int k = 0; k < D2; k++) {
-                V g[R];
+                V g[R], w[R];
 #pragma GCC unroll 4
-                for (int r = 0; r < R; r++) g[r] = _mm512_mul_pd(b[r][0], w2[k * D1]);
-#pragma GCC unroll 16
-                for (int j = 1; j < D1; j++) {
-#pragma GCC unroll 4
-                    for (int r = 0; r < R; r++) g[r] = fma(b[r][j], w2[k * D1 + j], g[r]);
-                }
-#pragma GCC unroll 4
-                for (int r = 0; r < R; r++) f3[(i + r) * D2 + k] = g[r];
+                for (int r = 0; r < R; r++) g[r] = set(0), w[r] = u[D2_END + (i + r) * D2 + k];
 #pragma GCC unroll 16
                 for (int j = 0; j < D1; j++) {
-                    V q = i ? fma(w3[i * D2 + k], b[0][j], f2[k * D1 + j]) : _mm512_mul_pd(w3[i * D2 + k], b[0][j]);
+                    const int d = k * D1 + j;
+                    V x = u[D1_END + d], q = first ? _mm512_mul_pd(w[0], b[0][j]) : fma(w[0], b[0][j], partial2[d]);
 #pragma GCC unroll 4
-                    for (int r = 1; r < R; r++) q = fma(w3[(i + r) * D2 + k], b[r][j], q);
-                    f2[k * D1 + j] = q;
+                    for (int r = 1; r < R; r++) q = fma(w[r], b[r][j], q);
+                    if (last) sink(D1_END + d, q);
+                    else partial2[d] = q;
+#pragma GCC unroll 4
+                    for (int r = 0; r < R; r++) g[r] = fma(b[r][j], x, g[r]);
                 }
+#pragma GCC unroll 4
+                for (int r = 0; r < R; r++) sink(D2_END + (i + r) * D2 + k, g[r]);
             }
         }
     }
@@ -473,11 +506,11 @@ extern "C" int integrate(char problem, const double *target, const double *start
     Settings s{settings[0], settings[1], settings[2], settings[3], settings[4], settings[5], max_steps};
     Results out{ends, times, grad_norms, steps, statuses};
     if (problem == 'A') {
-        run_large(DeepLinear<4, 4, 4, 2, 2>{target}, s, starts, n, out);
+        run_large<DeepLinear<4, 4, 4, 2, 2>, 1>({target}, s, starts, n, out);
     } else if (problem == 'B') {
         run_small<Hyperbola, 4>(Hyperbola{}, s, starts, n, out);
     } else if (problem == 'C') {
-        run_large(DeepLinear<8, 8, 8, 4, 2>{target}, s, starts, n, out);
+        run_large<DeepLinear<8, 8, 8, 4, 2>, 1>({target}, s, starts, n, out);
     } else {
         return 1;
     }
