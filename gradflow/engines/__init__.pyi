@@ -1,0 +1,17 @@
+from .cluster import Dask as Dask
+from .engine import AbstractEngine as AbstractEngine
+from .engine import ChunkFailure as ChunkFailure
+from .engine import Job as Job
+from .engine import Serial as Serial
+from .errors import ClusterError as ClusterError
+from .errors import CorruptPart as CorruptPart
+from .errors import FolderInUse as FolderInUse
+from .errors import OutOfSpace as OutOfSpace
+from .folders import PartReader as PartReader
+from .folders import RunFolder as RunFolder
+from .folders import open_run as open_run
+from .folders import read_run as read_run
+from .running import Ending as Ending
+from .running import RunOutcome as RunOutcome
+from .running import run_chunks as run_chunks
+from .threads import Threads as Threads
