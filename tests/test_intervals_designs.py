@@ -1,5 +1,9 @@
 """Intervals where samples are not independent, and of differences: replicates, strata, pairs of settings."""
 
+import importlib.util
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import optimize, stats
@@ -152,3 +156,22 @@ def test_paired_intervals_cover_the_difference(method, least, leave, join):
     result = intervals.paired_differences(counts[:, 0], counts[:, 1], n, method=method)
     assert least <= weights[result.contains(join - leave)].sum()
     assert np.all(np.abs(result.estimate - np.clip(result.estimate, result.low, result.high)) < 1e-12)
+
+
+# --- the experiment ---------------------------------------------------------------------------------------------------
+
+
+def test_the_coverage_experiment_finds_what_it_predicts():
+    path = Path(__file__).resolve().parent.parent / "experiments" / "interval_coverage.py"
+    specification = importlib.util.spec_from_file_location("experiments_interval_coverage", path)
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module  # dataclasses look their module up
+    specification.loader.exec_module(module)
+    rows = module.run(module.Settings(repetitions=40, fractions=(0.5, 0.001), num_looks=4, num_replicates=4))
+    verdicts = {(row["interval"], row["setting"][:10]): row["verdict"] for row in rows}
+    assert [row for row in rows if row["promised"] == "yes" and row["verdict"] == module.LOW] == []
+    assert verdicts["Wald", "p = 0.001,"] == verdicts["as if listed", "10^9 equal"] == module.LOW
+    assert sum(row["promised"] == "yes" for row in rows) == 14
+    known = [row for row in rows if row["interval"] == "Wald" and row["sum over outcomes"]]
+    sums = {row["setting"]: float(row["sum over outcomes"]) for row in known}
+    assert sums["p = 0.001, n = 1000"] < 0.64 and sums["p = 0.5, n = 1000"] > 0.94

@@ -144,7 +144,9 @@ def paired_differences(
         low, high = joined_low - left_high, joined_high - left_low
     else:
         quantile = -float(special.ndtri(0.5 * alpha))
-        low, high = -_score_limit(lost, gained, total, quantile), _score_limit(gained, lost, total, quantile)
+        up, down = np.stack([lost, gained]), np.stack([gained, lost])
+        downwards, high = _score_limit(up, down, np.stack([total, total]), quantile)
+        low = -downwards
     estimate = np.asarray((gained - lost) / num_samples)
     words = {"score": "Tango's paired score", "exact": "paired Clopper-Pearson"}[method]
     return Intervals(estimate, np.asarray(low), np.asarray(high), checked, words, joint)
@@ -165,7 +167,8 @@ def _score_limit(up: np.ndarray, down: np.ndarray, total: np.ndarray, quantile: 
         linear = (2.0 * total - up + down) * d - up - down
         root = np.sqrt(np.maximum(linear**2 + 8.0 * total * down * d * (1.0 - d), 0.0))
         constrained = (root - linear) / (4.0 * total)
-        return (up - down - total * d) ** 2 - quantile**2 * total * (2.0 * constrained + d * (1.0 - d))
+        variance = 2.0 * constrained + d * (1.0 - d)
+        return np.asarray((up - down - total * d) ** 2 - quantile**2 * total * variance)
 
     is_inner = up - down < total
     safe = np.where(is_inner, up, 0.0)

@@ -94,14 +94,15 @@ def replicated_intervals(
     if samples_per_replicate is not None:
         size = checks.integer("samples_per_replicate", samples_per_replicate)
         total = float(replicates * size)
-        pooled_low, pooled_high = clopper_pearson(mean * total, np.asarray(total), alpha)
+        pooled_low, pooled_high = clopper_pearson(np.asarray(mean * total), np.asarray(total), alpha)
         is_few = ~is_unanimous & (np.minimum(mean, 1.0 - mean) * size < FEW)
         is_narrower = is_unanimous & (pooled_high - pooled_low < high - low)
         low = np.where(is_few, np.minimum(low, pooled_low), np.where(is_narrower, pooled_low, low))
         high = np.where(is_few, np.maximum(high, pooled_high), np.where(is_narrower, pooled_high, high))
         basis = np.where(is_few, "t and pooled counts", np.where(is_narrower, "pooled counts", basis))
     method = f"Student's t over {replicates} replicates"
-    intervals = Intervals(mean, np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0), checked, method, joint)
+    low, high = np.asarray(np.clip(low, 0.0, 1.0)), np.asarray(np.clip(high, 0.0, 1.0))
+    intervals = Intervals(mean, low, high, checked, method, joint)
     return ReplicatedIntervals(intervals, np.asarray(basis), error, replicates)
 
 
@@ -146,7 +147,7 @@ def stratified_intervals(
         is_proportional = np.all(np.abs(sizes / sizes.sum() - shares) <= ALLOCATION_ATOL)
         remedy = "Use method='combined'."
         checks.require(bool(is_proportional), "num_samples", "be proportional to `weights`", sizes.tolist(), remedy)
-        low, high = _poisson_binomial_limits(number.sum(axis=0), np.asarray(sizes.sum()), alpha)
+        low, high = _poisson_binomial_limits(np.asarray(number.sum(axis=0)), np.asarray(sizes.sum()), alpha)
     return Intervals(estimate, np.asarray(low), np.asarray(high), checked, f"stratified, {method}", joint)
 
 

@@ -91,5 +91,5 @@ def whole_numbers(name: str, value: Any) -> Int[np.ndarray, "..."]:
     return array.astype(np.int64)
 
 
-def _first(array: np.ndarray, mask: np.ndarray) -> Any:
-    return array[mask][0] if mask.any() else None
+def _first(array: np.ndarray, mask: Any) -> Any:
+    return array[mask][0] if np.any(mask) else None

@@ -63,9 +63,7 @@ def confidence_sequences(
     return Intervals(np.asarray(number / size), low, high, checked, method, joint)
 
 
-def mixture_limits(
-    number: np.ndarray, total: np.ndarray, alpha: float, planned: float
-) -> tuple[np.ndarray, np.ndarray]:
+def mixture_limits(number: np.ndarray, total: np.ndarray, alpha: float, planned: int) -> tuple[np.ndarray, np.ndarray]:
     """Both ends of the set in :func:`confidence_sequences`; counts may lie between whole numbers."""
     weight = CONCENTRATION * planned
     classes, others = np.stack([number, total - number]), np.stack([total - number, number])
