@@ -1,0 +1,24 @@
+"""Why an endpoint has no name, by the second-order test alone, for every family without a theory of its own."""
+
+import numpy as np
+
+from gradflow.naming.examination import Examination
+from gradflow.naming.kinks import on_kink
+from gradflow.naming.labels import KINK, NOT_CRITICAL, NOT_FINITE, PASSING
+from gradflow.problem import AbstractProblem
+
+
+def reasons(problem: AbstractProblem, examination: Examination, has_dwelt: np.ndarray) -> np.ndarray:
+    """For each endpoint the label that says why it has no name, or None when it is at a limit."""
+    stays = has_dwelt | (examination.given_grad_norm == 0.0)
+    kinked = on_kink(problem, examination.params)
+    conditions = (
+        (~examination.is_finite, NOT_FINITE),
+        (kinked, KINK),
+        (examination.is_unstable & ~stays, PASSING),
+        (~examination.is_critical, NOT_CRITICAL),
+    )
+    result = np.full(len(examination), None, dtype=object)
+    for condition, label in reversed(conditions):
+        result[condition] = label
+    return result

@@ -1,0 +1,149 @@
+"""Newton's method on the normal space for many states: :func:`gradflow.critical_points.refine`, row by row the same.
+
+Rows that have arrived are taken out, so a slow one costs its own steps only. Knows a problem and states.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from gradflow import checks
+from gradflow.critical_points.refinement import (
+    CUTOFFS,
+    GRADIENT_RTOL,
+    LEASH,
+    MAX_STEPS,
+    MULTIPLES,
+    REMAINING,
+    RESOLUTION_FACTOR,
+    UNEXPLAINED,
+)
+from gradflow.curvature.hessians import EPS
+from gradflow.naming.evaluation import Evaluator, Flat
+from gradflow.naming.models import Models, quadratic_models
+from gradflow.problem import AbstractProblem
+
+Values = Float[np.ndarray, " num"]
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """Refined states, one row each; see :class:`gradflow.critical_points.Refinement`.
+
+    `models` are those of `params`, also where that is not critical.
+    """
+
+    given: Float[np.ndarray, "num n"]
+    params: Float[np.ndarray, "num n"]
+    models: Models
+    displacement: Float[np.ndarray, " num"]
+    curvature: Float[np.ndarray, " num"]
+    hessian_change: Float[np.ndarray, " num"]
+    resolution: Float[np.ndarray, " num"]
+    is_critical: Bool[np.ndarray, " num"]
+
+
+def refined(
+    problem: AbstractProblem, evaluate: Evaluator, flat: Flat, given: Models, scale: Values, leash: float | None
+) -> Refined:
+    """The critical points that the rows of `flat` are at.
+
+    Args:
+        given: the models at `flat`.
+        scale: length scale of each row.
+        leash: how far a row may be moved; default :data:`~gradflow.critical_points.refinement.LEASH` times its scale.
+
+    Raises:
+        InputError: the leash is not positive.
+    """
+    limit = LEASH * scale if leash is None else np.full_like(scale, checks.real("max_displacement", leash, above=0.0))
+    state, models = flat.copy(), given.at(np.arange(len(flat)))
+    curvature, change = np.where(given.is_finite, given.radius, np.nan), np.full(len(flat), -np.inf)
+    active = np.flatnonzero(given.is_finite)
+    for _ in range(MAX_STEPS):
+        here = models.at(active)
+        advanced, moved = _advanced(evaluate, here, state[active], flat[active], limit[active])
+        if not moved.any():
+            break
+        rows, old, previous = active[moved], here.at(moved), state[active][moved]
+        new = quadratic_models(evaluate, advanced[moved])
+        state[rows] = advanced[moved]
+        models.put(rows, new)
+        distance = np.linalg.norm(advanced[moved] - previous, axis=1)
+        rate = np.abs(new.values - old.values).max(axis=1) / distance
+        change[rows] = np.where(distance > 1e-8 * scale[rows], np.maximum(change[rows], rate), change[rows])
+        curvature[rows] = np.maximum(curvature[rows], new.radius)
+        active = rows[new.is_finite]
+    models = models.at(np.arange(len(flat)))
+    change = np.where(np.isfinite(change), change, curvature / scale)
+    return Refined(
+        given=flat,
+        params=state,
+        models=models,
+        displacement=np.linalg.norm(state - flat, axis=1),
+        curvature=curvature,
+        hessian_change=change,
+        resolution=models.resolution_of_position(change, RESOLUTION_FACTOR),
+        is_critical=_is_critical(problem, models, curvature * scale, scale, limit),
+    )
+
+
+def _advanced(evaluate: Evaluator, models: Models, state: Flat, start: Flat, leash: Values) -> tuple[Flat, np.ndarray]:
+    """Next states and which rows have one: the first candidate that shrinks the merit tenfold, else the best one."""
+    best, merit = state.copy(), np.full(len(state), 0.9)
+    moving = models.newton.any(axis=1) & (models.grad_norm > 0)
+    pending = np.flatnonzero(moving)
+    for steps, is_offered in _candidates(models, leash):
+        tried = pending[is_offered[pending]]
+        candidates = state[tried] + steps[tried]
+        inside = np.linalg.norm(candidates - start[tried], axis=1) <= leash[tried]
+        tried, candidates = tried[inside], candidates[inside]
+        if not len(tried):
+            continue
+        new = _merit(models.at(tried), evaluate.gradients(candidates))
+        better = new < merit[tried]
+        best[tried[better]], merit[tried[better]] = candidates[better], new[better]
+        pending = pending[merit[pending] > 0.1]
+        if not len(pending):
+            break
+    return best, merit < 0.9
+
+
+def _candidates(models: Models, leash: Values) -> list[tuple[Flat, np.ndarray]]:
+    """Steps in the order in which each row tries them, with the rows that are offered one."""
+    full = models.newton
+    is_short = np.linalg.norm(full, axis=1) <= 0.1 * leash
+    truncated = []
+    for cutoff in CUTOFFS:
+        step = models.step(cutoff)
+        truncated.append((step, step.any(axis=1) & (step != full).any(axis=1)))
+    everyone = np.ones(len(full), dtype=bool)
+    straight = [(multiple * full, everyone) for multiple in (1.0, *MULTIPLES)]
+    late = [(step, offered & is_short) for step, offered in truncated]
+    early = [(step, offered & ~is_short) for step, offered in truncated[::-1]]
+    return [*early, *straight, *late]
+
+
+def _merit(models: Models, gradient: Flat) -> Values:
+    """How much of the old gradient, or of the old Newton step, is left."""
+    left = np.linalg.norm(gradient, axis=1) / models.grad_norm
+    known = models.has_curvature
+    new = np.matmul(gradient[:, None, :], models.vectors)[:, 0, :]
+    divisor = np.where(known, models.values, 1.0)
+    lengths = [np.linalg.norm(np.where(known, part / divisor, 0.0), axis=1) for part in (new, models.components)]
+    merit = np.where(lengths[1] > 0, np.minimum(left, lengths[0] / np.where(lengths[1] > 0, lengths[1], 1.0)), left)
+    return np.where(np.isfinite(left), merit, np.inf)
+
+
+def _is_critical(
+    problem: AbstractProblem, models: Models, large: Values, scale: Values, leash: Values
+) -> Bool[np.ndarray, " num"]:
+    """The verdict of :func:`gradflow.critical_points.refine`."""
+    remaining = np.linalg.norm(models.newton, axis=1)
+    reach = np.minimum(REMAINING * scale, leash)
+    unexplained = (np.abs(models.components) > UNEXPLAINED * models.noise_components) & ~models.has_curvature
+    rest = np.linalg.norm(np.where(unexplained, models.components, 0.0), axis=1)
+    is_explained = rest <= np.maximum(EPS * (problem.gradient_scale or 0.0), models.curvature_floor * reach)
+    limit = np.maximum(GRADIENT_RTOL * (problem.gradient_scale or large), models.noise)
+    return models.is_finite & is_explained & (remaining <= reach) & (models.grad_norm <= limit)

@@ -1,0 +1,285 @@
+"""Naming endpoints: the batched second-order test, discovery, and what must not be named."""
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+import gradflow as gf
+from gradflow import checks
+from gradflow.model_problems import double_well
+from gradflow.naming import examine, labels, merge, namer_for, settle
+from gradflow.naming import groups as grouping
+from gradflow.naming.discovery import discovery
+from gradflow.naming.groups import Features, collect, resolve
+
+WELL = double_well(3).problem
+POINTS = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=3)))
+HYPERBOLA = gf.Landscape(lambda p: 0.5 * (p[0] * p[1] - 1.0) ** 2, name="hyperbola")
+
+
+def stacked(states):
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+
+
+def namer(problem, **settings):
+    return namer_for(gf.GradientFlow(problem), **settings)
+
+
+def on_hyperbola(num, seed=0, noise=0.0):
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(0.3, 3.0, num) * rng.choice([-1.0, 1.0], num)
+    return np.stack([x, 1 / x], axis=1) + noise * rng.normal(size=(num, 2))
+
+
+def compare_with_classify(problem, states):
+    found = examine(problem, stacked(states))
+    kinds = set()
+    for number, state in enumerate(states):
+        point = gf.classify(problem, state)
+        critical = not np.isnan(point.zero_tolerance)
+        expected = (critical, point.index if critical else -1, point.nullity if critical else -1)
+        assert (found.is_critical[number], found.index[number], found.nullity[number]) == expected, number
+        assert found.loss[number] == pytest.approx(point.loss, rel=1e-10, abs=1e-14)
+        assert found.lowest[number] == pytest.approx(point.eigenvalues[0], rel=1e-9, abs=1e-9)
+        assert found.displacement[number] == pytest.approx(point.displacement, rel=1e-6, abs=1e-12)
+        kinds.add(point.kind)
+    return kinds
+
+
+def perturbed(states, num, largest=-2.0, seed=0):
+    rng = np.random.default_rng(seed)
+    chosen = rng.integers(len(states), size=num)
+    return [states[i] + 10 ** rng.uniform(-10, largest) * rng.normal(size=states[i].shape) for i in chosen]
+
+
+def test_a_batch_is_examined_as_classify_does_one_by_one_at_isolated_points():
+    kinds = compare_with_classify(WELL, perturbed(POINTS, 40))
+    assert kinds >= {"local_minimum", "strict_saddle", "not_critical"}
+
+
+def test_a_batch_is_examined_as_classify_does_one_by_one_on_a_continuum_and_at_a_saddle():
+    states = perturbed([*on_hyperbola(20), np.zeros(2)], 40, seed=3)
+    assert compare_with_classify(HYPERBOLA, states) >= {"degenerate", "strict_saddle", "not_critical"}
+
+
+def test_a_row_has_the_same_bits_whatever_is_beside_it():
+    states = np.concatenate([on_hyperbola(1100, noise=1e-5), 1e-6 * on_hyperbola(20)])
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(states))
+    whole, shuffled = examine(HYPERBOLA, states), examine(HYPERBOLA, states[order])
+    alone = [examine(HYPERBOLA, states[row : row + 1]) for row in order[:5]]
+    for name in ("params", "loss", "lowest", "nullity", "remaining", "displacement", "zero_tolerance", "offset"):
+        np.testing.assert_array_equal(getattr(whole, name)[order], getattr(shuffled, name))
+        for number, single in enumerate(alone):
+            np.testing.assert_array_equal(getattr(single, name)[0], getattr(whole, name)[order[number]])
+
+
+def test_a_large_problem_is_examined_one_by_one_with_the_same_answers(monkeypatch):
+    states = np.stack(perturbed(POINTS, 6, largest=-4.0, seed=2))
+    usual = examine(WELL, states)
+    monkeypatch.setattr("gradflow.naming.examination.hessians.DIRECT_LIMIT", 2)
+    other = examine(WELL, states)
+    for name in ("is_critical", "index", "nullity", "is_unstable", "is_finite"):
+        np.testing.assert_array_equal(getattr(other, name), getattr(usual, name))
+    np.testing.assert_allclose(other.params, usual.params, atol=1e-12)
+    np.testing.assert_allclose(other.remaining, usual.remaining, rtol=1e-3, atol=1e-12)
+
+
+def test_the_remaining_distance_and_the_offset_are_those_of_the_quadratic_model():
+    found = examine(WELL, np.array([[1.0, 1.0 + 1e-5, 1.0], [1e-7, 1.0, -1.0 + 1e-6]]))
+    np.testing.assert_allclose(found.remaining, [1e-5, np.hypot(1e-7, 1e-6)], rtol=1e-4)
+    assert found.offset[1] == pytest.approx(1e-7, rel=1e-4)
+    np.testing.assert_array_equal(found.is_unstable, [False, True])
+
+
+def test_all_27_critical_points_of_the_double_well_are_discovered_with_their_index():
+    rng = np.random.default_rng(0)
+    states = np.repeat(POINTS, 2, axis=0)
+    states = np.where(states == 0, 0.0, states + 1e-7 * rng.normal(size=states.shape))
+    names = namer(WELL).names(states, has_dwelt=np.ones(len(states), dtype=bool))
+    settled = settle(WELL, states[0], names.groups)
+    assert names.counts() == {}
+    assert len(settled.labels) == len({label.text for label in settled.labels}) == 27
+    assert set(settled.counts().values()) == {2}
+    found = {tuple(point.params.round(6) + 0.0): point.index for point in settled.points}
+    assert found == {tuple(point): int(np.sum(point == 0)) for point in POINTS}
+    assert [sum(label.kind == kind for label in settled.labels)
+            for kind in ("local_minimum", "strict_saddle", "maximum")] == [8, 18, 1]  # fmt: skip
+    assert "strict saddle of index 2, loss -0.25, at (0, 1, 0)" in {label.text for label in settled.labels}
+
+
+def test_a_point_that_is_passed_is_never_a_limit():
+    near = np.array([[1e-5, 1.0, 1.0], [1e-12, 1e-12, 1.0], [0.02, 1.0, 1.0], [0.0, 1.0, 1.0 + 1e-9]])
+    names = namer(WELL).names(near)
+    assert names.counts() == {labels.PASSING: 4}
+    dwelt = namer(WELL).names(near, has_dwelt=np.ones(4, dtype=bool))
+    assert dwelt.counts() == {labels.NOT_CRITICAL: 1}
+    assert (dwelt.members >= 0).tolist() == [True, True, False, True]
+
+
+def test_a_state_that_never_moves_needs_no_patience():
+    names = namer(WELL).names(np.array([[0.0, 1.0, 1.0]]))
+    assert settle(WELL, np.zeros(3), names.groups).labels[0].kind == "strict_saddle"
+
+
+def test_far_and_nonfinite_endpoints_are_undetermined():
+    names = namer(WELL).names(np.array([[0.9, 1.0, 1.0], [np.nan, 0.0, 0.0], [1e200, 1.0, 1.0], [np.inf, 0.0, 0.0]]))
+    assert [names.label_of(row) for row in range(4)] == [labels.NOT_CRITICAL, *[labels.NOT_FINITE] * 3]
+    assert not any(label.is_decided for label in labels.UNDECIDED)
+
+
+def test_a_continuum_of_minima_is_one_class():
+    names = namer(HYPERBOLA).names(on_hyperbola(60, noise=1e-6))
+    settled = settle(HYPERBOLA, np.zeros(2), names.groups)
+    assert [(label.text, label.kind) for label in settled.labels] == [("continuum of minima, loss 0", "local_minimum")]
+    assert settled.counts() == {settled.labels[0]: 60}
+    assert settled.resolution.groups.reach[0] > 1.0
+
+
+@pytest.mark.parametrize(
+    "fun",
+    [lambda p: p[0] ** 4 + p[1] ** 2, lambda p: p[0] ** 2 * p[1] ** 2, lambda p: p[0] ** 3 + p[1] ** 2],
+    ids=["quartic", "cross", "cubic"],
+)
+def test_flat_directions_alone_do_not_make_a_continuum(fun):
+    problem = gf.Landscape(fun)
+    names = namer(problem).names(np.zeros((1, 2)))
+    assert settle(problem, np.zeros(2), names.groups).labels[0].text == "degenerate critical point, loss 0"
+
+
+def test_known_points_are_recognised_by_distance_and_the_rest_is_discovered():
+    known = {"right": np.ones(3), "middle": np.array([0.0, 1.0, 1.0])}
+    states = np.array([[1.0, 1.0, 1.0 - 1e-6], [0.0, 1.0, 1.0], [1.0, -1.0, 1.0], [1e-4, 1.0, 1.0]])
+    names = namer(WELL, known=known).names(states)
+    shown = [label.text if (label := names.label_of(row)) else None for row in range(4)]
+    assert shown == ["right", "middle", None, labels.PASSING.text]
+    assert names.label_of(0).kind == "local_minimum"
+    assert names.label_of(1).kind == "strict_saddle"
+    assert len(names.groups) == 1
+
+
+def test_all_27_points_are_recognised_when_known():
+    known = {str(tuple(point)): point for point in POINTS}
+    names = namer(WELL, known=known).names(POINTS, has_dwelt=np.ones(27, dtype=bool))
+    assert [names.label_of(row).text for row in range(27)] == list(known)
+
+
+def test_an_endpoint_near_a_known_point_but_not_at_it_is_ambiguous():
+    problem = gf.Landscape(lambda p: (p[0] ** 2 - 4e-4) ** 2 * 1e6 + p[1] ** 2)
+    names = discovery(problem, {"left": np.array([-2e-2, 0.0])}, 9e-4).names(np.array([[2e-2, 0.0]]))
+    assert names.counts() == {labels.AMBIGUOUS: 1}
+
+
+@pytest.mark.parametrize(
+    ("known", "message"),
+    [
+        ({"nowhere": np.array([0.5, 1.0, 1.0])}, "be a critical point"),
+        ({"one": np.ones(3), "two": np.ones(3) + 1e-9}, "hold different limits"),
+        ({"bad": np.array([np.nan, 1.0, 1.0])}, "be finite"),
+    ],
+)
+def test_wrong_known_points_are_refused(known, message):
+    with pytest.raises(checks.InputError, match=message):
+        namer(WELL, known=known)
+
+
+def test_wrong_calls_are_refused():
+    with pytest.raises(checks.InputError, match="be a flow"):
+        namer_for(WELL)
+    with pytest.raises(checks.InputError, match="common leading axis"):
+        examine(WELL, np.float64(1.0))
+    with pytest.raises(checks.InputError, match="one entry per endpoint"):
+        namer(WELL).names(POINTS, has_dwelt=np.ones(3, dtype=bool))
+    with pytest.raises(checks.InputError, match="less than"):
+        namer(WELL, tolerance=0.5)
+
+
+def test_an_empty_batch_has_no_names():
+    names = namer(WELL).names(np.zeros((0, 3)))
+    assert len(names) == 0
+    assert len(names.groups) == 0
+
+
+def made(values, samples=None, keys=None):
+    values = np.asarray(values, dtype=float)
+    num = len(values)
+    keys = np.zeros((num, 2), dtype=int) if keys is None else np.asarray(keys)
+    samples = np.arange(num) if samples is None else np.asarray(samples)
+    return Features(keys, values, values[:, 0], values, samples)
+
+
+def clouds(num, seed=0):
+    """Three limits, two of them of equal loss, with spread 1e-9, and one member between two of them."""
+    rng = np.random.default_rng(seed)
+    centres = np.array([[0.5, 1.0, 2.0], [0.5, 1.0, -2.0], [3.0, 0.0, 0.0]])
+    values = centres[rng.integers(3, size=num)] + 1e-9 * rng.normal(size=(num, 3))
+    values[num // 2] = centres[2] + [0.0, 5e-5, 0.0]
+    return values
+
+
+def test_groups_do_not_depend_on_order_or_chunks():
+    values = clouds(300)
+    whole = resolve(collect(made(values), 1e-6)[0])
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        parts = np.array_split(rng.permutation(300), rng.integers(2, 40))
+        tallies = [collect(made(values[part], part), 1e-6)[0] for part in parts]
+        total = tallies[0]
+        for tally in tallies[1:]:
+            total = merge(total, tally) if rng.random() < 0.5 else merge(tally, total)
+        resolution = resolve(total)
+        np.testing.assert_array_equal(resolution.groups.first, whole.groups.first)
+        np.testing.assert_array_equal(resolution.groups.counts, whole.groups.counts)
+        assert resolution.ambiguous == whole.ambiguous == 1
+    assert whole.groups.counts.sum() + whole.ambiguous == 300
+    assert len(whole.groups) == 3
+    assert whole.groups.spread.max() < 1e-7
+
+
+def test_what_lies_between_two_groups_is_ambiguous_and_what_is_far_is_a_group():
+    near = collect(made([[0.0, 0.0]] * 5 + [[0.0, 5e-5]]), 1e-6)[0]
+    assert (len(resolve(near).groups), resolve(near).ambiguous) == (1, 1)
+    far = collect(made([[0.0, 0.0]] * 5 + [[0.0, 2e-4]]), 1e-6)[0]
+    assert (len(resolve(far).groups), resolve(far).ambiguous) == (2, 0)
+    other_key = collect(made([[0.0, 0.0]] * 5 + [[0.0, 5e-5]], keys=[[0, 0]] * 5 + [[0, 1]]), 1e-6)[0]
+    assert (len(resolve(other_key).groups), resolve(other_key).ambiguous) == (2, 0)
+
+
+def test_the_representative_is_the_smallest_sample_number():
+    values = np.array([[1.0, 0.0], [1.0, 1e-8], [1.0, 2e-8]])
+    tally = merge(collect(made(values[:1], [30]), 1e-6)[0], collect(made(values[1:], [7, 12]), 1e-6)[0])
+    assert (tally.first.tolist(), tally.counts.tolist()) == ([7], [3])
+    np.testing.assert_array_equal(tally.params[0], values[1])
+    assert tally.reach[0] == pytest.approx(1e-8)
+
+
+def test_the_number_of_groups_is_bounded_and_the_rest_is_counted(monkeypatch):
+    monkeypatch.setattr(grouping, "MAX_GROUPS", 5)
+    values = np.arange(12.0)[:, None]
+    tally, members = collect(made(values), 1e-6)
+    assert (len(tally), tally.overflow) == (5, 7)
+    assert members.tolist() == [0, 1, 2, 3, 4] + [-1] * 7
+    both = merge(tally, collect(made(values[:3] + 100.0, [100, 101, 102]), 1e-6)[0])
+    assert (len(both), both.overflow, both.counts.sum()) == (5, 10, 5)
+    assert resolve(both).groups.overflow == 10
+
+
+def test_chunks_get_the_labels_of_the_whole():
+    states = np.repeat(POINTS[[0, 2, 6]], 3, axis=0)
+    chunks = [namer(WELL).names(states[part], samples=np.array(part)) for part in ([0, 3, 8], [1, 2, 4, 5], [6, 7])]
+    whole = merge(merge(chunks[2].groups, chunks[0].groups), chunks[1].groups)
+    settled = settle(WELL, states[0], whole)
+    texts = [label.text for label in settled.labels_of(chunks[0].groups, whole)]
+    assert [texts[member] for member in chunks[0].members] == [
+        f"local minimum, loss -0.75, at ({point})" for point in ("-1, -1, -1", "-1, -1, 1", "-1, 1, -1")
+    ]
+
+
+def test_groups_come_back_from_their_arrays():
+    tally = collect(made(clouds(20)), 1e-6)[0]
+    back = grouping.Groups.from_arrays(tally.arrays())
+    assert back.arrays().keys() == tally.arrays().keys()
+    for name, array in tally.arrays().items():
+        np.testing.assert_array_equal(back.arrays()[name], array)
