@@ -123,6 +123,8 @@ class Dask(AbstractEngine):
             "distributed.scheduler.no-workers-timeout": f"{self.timeout:g}s",
             # One chunk at a worker at a time: the neighbours of a chunk that kills its worker are not suspected.
             "distributed.scheduler.worker-saturation": 1.0,
+            # A process that is being restarted at the moment of this look would be given up for good.
+            "distributed.deploy.lost-worker-timeout": "1000 days",
             **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in environment.items()},
         }
         with dask.config.set(settings):
@@ -132,17 +134,17 @@ class Dask(AbstractEngine):
                 dashboard_address=self.dashboard,
                 silence_logs=logging.CRITICAL,
             )
-        try:
-            client = _connected(cluster, self.timeout)
             try:
-                yield client
-            except BaseException:
-                _kill(cluster)  # whoever stops in the middle does not want to wait for chunks that nobody will take
-                raise
+                client = _connected(cluster, self.timeout)
+                try:
+                    yield client
+                except BaseException:
+                    _kill(cluster)  # whoever stops in the middle does not wait for chunks that nobody will take
+                    raise
+                finally:
+                    _close(client)
             finally:
-                _close(client)
-        finally:
-            cluster.close(timeout=self.timeout)
+                cluster.close(timeout=self.timeout)
 
 
 def _packed(job: Job) -> bytes:

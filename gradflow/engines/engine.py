@@ -11,7 +11,7 @@ import dataclasses
 import os
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -21,6 +21,7 @@ Arrays: TypeAlias = dict[str, np.ndarray]
 """What a chunk comes to, by name."""
 
 
+@runtime_checkable
 class Job(Protocol):
     """A computation in chunks: deterministic, so a chunk may be computed again, elsewhere."""
 

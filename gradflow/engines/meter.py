@@ -3,7 +3,6 @@
 import logging
 import time
 from types import TracebackType
-from typing import Self
 
 from tqdm import tqdm
 
@@ -23,7 +22,7 @@ class Meter:
         per_chunk: how many of these.
     """
 
-    def __init__(self, total: int, initial: int, is_shown: bool, unit: str, per_chunk: float, title: str):
+    def __init__(self, total: int, initial: int, is_shown: bool, unit: str, per_chunk: int | float, title: str):
         self.total, self.initial, self.done = total, initial, initial
         self.unit, self.per_chunk, self.title = unit, per_chunk, title
         self.is_shown = is_shown
@@ -39,7 +38,7 @@ class Meter:
             desc=title,
         )
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Meter":
         return self
 
     def __exit__(

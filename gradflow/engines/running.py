@@ -74,7 +74,7 @@ def run_chunks(
     max_failures: int = 20,
     progress: bool = True,
     unit: str = " chunks",
-    per_chunk: float = 1,
+    per_chunk: int | float = 1,
 ) -> RunOutcome:
     """What the run came to, after every chunk of `job` was handed to `on_part`.
 
