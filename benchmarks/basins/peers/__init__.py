@@ -1,0 +1,58 @@
+"""Everything that integrates an ensemble, one module a system; heavy imports happen in the process that measures."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+MODULES = ("gradflow_ensemble", "native", "diffrax_vmap", "numbalsoda_lsoda", "torch_solvers", "sundials", "scipy_ivp")
+
+
+class Unavailable(Exception):
+    """A peer that cannot run here; the message is the reason that the table shows."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """End states (n, dim), the flow times at which they were taken, and the mean number of steps where it is told."""
+
+    ends: np.ndarray
+    times: np.ndarray
+    steps: float | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the table.
+
+    `build(problem, rtol, starts, times)` returns a function that integrates all `starts` and is compiled: its first
+    call is as fast as the next. `times` are the stop times, for a method that `needs_times` since it has no stop test.
+    Methods of one `process` share a worker. `measured_on_two` methods are also timed on two cores.
+    """
+
+    name: str
+    label: str
+    process: str
+    build: Callable[[Any, float, np.ndarray, np.ndarray | None], Callable[[], Outcome]]
+    problems: str = "ABCD"
+    needs_times: bool = False
+    measured_on_two: bool = False
+
+
+def methods() -> dict[str, Method]:
+    """Every method by name, in the table's order."""
+    modules = [importlib.import_module(f"peers.{name}") for name in MODULES]
+    return {method.name: method for module in modules for method in module.METHODS}
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels and reference trajectories are kept, outside of the repository."""
+    import os
+
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = root / "gradflow-benchmarks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
