@@ -43,6 +43,9 @@ except ImportError as missing:
 SPAN = 16
 """Chunks per thread of the workers by which the newest may be ahead of the oldest unfinished one."""
 
+CLOSE_SECONDS = 10.0
+"""Longest wait for the processes of a local cluster to end; then they are killed."""
+
 LOOK_SECONDS = 1.0
 """Between two looks at whether the scheduler and its workers are still there."""
 
@@ -89,7 +92,7 @@ class Dask(AbstractEngine):
         with self._client() as client:
             connection = _Connection(client, self.timeout)
             connection.await_workers()
-            ours = facts.facts_reader()()
+            ours = facts.process_facts()
             connection.require_same(ours)
             plugin = _JobPlugin(packed, ours, is_local=self.address is None)
             with (
@@ -116,35 +119,51 @@ class Dask(AbstractEngine):
             finally:
                 _close(client)
             return
-        double = facts.facts_reader()()["JAX_ENABLE_X64"]
-        environment = {"NPROC": "1", "JAX_ENABLE_X64": double, **self.environment}
-        settings = {
-            "distributed.scheduler.allowed-failures": self.allowed_failures,
-            "distributed.scheduler.no-workers-timeout": f"{self.timeout:g}s",
-            # One chunk at a worker at a time: the neighbours of a chunk that kills its worker are not suspected.
-            "distributed.scheduler.worker-saturation": 1.0,
-            # A process that is being restarted at the moment of this look would be given up for good.
-            "distributed.deploy.lost-worker-timeout": "1000 days",
-            **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in environment.items()},
-        }
-        with dask.config.set(settings):
-            cluster = distributed.LocalCluster(
-                n_workers=self.num_workers or num_cores(),
-                threads_per_worker=1,
-                dashboard_address=self.dashboard,
-                silence_logs=logging.CRITICAL,
-            )
+        with _local_cluster(self) as cluster:
+            client = _connected(cluster, self.timeout)
             try:
-                client = _connected(cluster, self.timeout)
-                try:
-                    yield client
-                except BaseException:
-                    _kill(cluster)  # whoever stops in the middle does not wait for chunks that nobody will take
-                    raise
-                finally:
-                    _close(client)
+                yield client
+            except BaseException:
+                _kill(cluster)  # whoever stops in the middle does not wait for chunks that nobody will take
+                raise
             finally:
-                cluster.close(timeout=self.timeout)
+                _close(client)
+
+
+@contextlib.contextmanager
+def _local_cluster(engine: Dask) -> Iterator[Any]:
+    """Processes that end with the block; the environment, which Dask changes for them to inherit, is restored."""
+    double = facts.process_facts()["JAX_ENABLE_X64"]
+    environment = {"NPROC": "1", "JAX_ENABLE_X64": double, **engine.environment}
+    settings = {
+        "distributed.scheduler.allowed-failures": engine.allowed_failures,
+        "distributed.scheduler.no-workers-timeout": f"{engine.timeout:g}s",
+        # One chunk at a worker at a time: the neighbours of a chunk that kills its worker are not suspected.
+        "distributed.scheduler.worker-saturation": 1.0,
+        # A process that is being restarted at the moment of this look would be given up for good.
+        "distributed.deploy.lost-worker-timeout": "1000 days",
+        **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in environment.items()},
+    }
+    usual = dict(os.environ)
+    with dask.config.set(settings):
+        cluster = distributed.LocalCluster(
+            n_workers=engine.num_workers or num_cores(),
+            threads_per_worker=1,
+            dashboard_address=engine.dashboard,
+            # Even without the page there is a server; at its usual port a second cluster would be warned of.
+            scheduler_kwargs={} if engine.dashboard else {"dashboard_address": "127.0.0.1:0"},
+            silence_logs=logging.CRITICAL,
+        )
+        try:
+            yield cluster
+        finally:
+            try:
+                cluster.close(timeout=CLOSE_SECONDS)
+            except Exception:  # whatever is the matter, it must not hide why the run ended
+                _kill(cluster)
+            for name in set(os.environ) - set(usual):
+                del os.environ[name]
+            os.environ.update(usual)
 
 
 def _packed(job: Job) -> bytes:
@@ -198,7 +217,7 @@ class _JobPlugin(distributed.WorkerPlugin):
         """Unpacks the job in a worker that has just come to know of it."""
         if self.is_local and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the business of the process that hands out
-        self.difference = facts.differing(self.expected, facts.facts_reader()())
+        self.difference = facts.differing(self.expected, facts.process_facts())
         if not self.difference:
             self.job = cloudpickle.loads(self.packed)
 
@@ -269,10 +288,13 @@ class _Connection:
 
     def require_same(self, ours: dict[str, str]) -> None:
         """Refuses workers of other versions or another precision, before any of them computes."""
-        answers = self.client.run(facts.facts_reader(), on_error="return")
+        try:
+            answers = self.client.run(facts.process_facts)
+        except Exception as error:
+            self.lose(
+                f"a worker cannot run gradflow {ours['gradflow']} ({type(error).__name__}: {error}); install it there"
+            )
         for worker, theirs in answers.items():
-            if isinstance(theirs, BaseException):
-                self.lose(f"worker {worker} failed at the first question ({type(theirs).__name__}: {theirs})")
             self.refuse(worker, facts.differing(ours, theirs))
 
     def refuse(self, worker: str, difference: str) -> None:
@@ -332,7 +354,9 @@ class _Batch:
         try:
             error = future.exception(timeout=LOOK_SECONDS)
             result: Any = future.result(timeout=LOOK_SECONDS) if error is None else None
-        except (asyncio.CancelledError, concurrent.futures.CancelledError) as lost:
+        except TimeoutError:
+            raise
+        except (asyncio.CancelledError, concurrent.futures.CancelledError, OSError) as lost:
             self.connection.lose(f"the scheduler or its memory of chunk {index} is gone ({type(lost).__name__})")
         if isinstance(result, checks.InputError):
             raise result

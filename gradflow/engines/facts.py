@@ -1,42 +1,43 @@
 """What two processes must have in common for their numbers to be the same numbers: versions and precision."""
 
-from collections.abc import Callable, Mapping
+import concurrent.futures
+import importlib.metadata
+import os
+import sys
+from collections.abc import Mapping
 
-PACKAGES = ("gradflow", "jax", "jaxlib", "numpy", "scipy")
+from gradflow.__about__ import __version__
+
+PACKAGES = ("jax", "jaxlib", "numpy", "scipy")
 
 
-def facts_reader() -> Callable[[], dict[str, str]]:
-    """A function that says, in whichever process it runs, which versions it has and in which precision JAX computes.
+def process_facts() -> dict[str, str]:
+    """Which versions this process has, and in which precision JAX computes unless told otherwise.
 
-    It carries everything with it, so it also runs where gradflow is missing or another one is installed. JAX is not
-    imported for it: its setting is read from the environment unless it is loaded.
+    JAX is not imported for it: its setting is read from the environment unless it is loaded. A scope of the present
+    thread, ``with jax.enable_x64(True)``, does not count, since other threads and processes are outside of it.
     """
-    packages = PACKAGES
+    return {
+        "python": ".".join(map(str, sys.version_info[:2])),
+        "gradflow": __version__,
+        **{package: _version(package) for package in PACKAGES},
+        "JAX_ENABLE_X64": str(int(_is_double())),
+    }
 
-    def facts() -> dict[str, str]:
-        import importlib.metadata
-        import os
-        import sys
 
-        found = {"python": ".".join(map(str, sys.version_info[:2]))}
-        for package in packages:
-            try:
-                found[package] = importlib.metadata.version(package)
-            except importlib.metadata.PackageNotFoundError:
-                found[package] = "not installed"
-        try:
-            found["gradflow"] = importlib.import_module("gradflow.__about__").__version__
-        except ImportError:
-            found["gradflow"] = "not installed"
-        jax = sys.modules.get("jax")
-        if jax is not None:
-            is_double = bool(jax.config.values["jax_enable_x64"])
-        else:
-            is_double = os.environ.get("JAX_ENABLE_X64", "0").lower() in ("1", "true", "yes", "y", "t", "on")
-        found["JAX_ENABLE_X64"] = str(int(is_double))
-        return found
+def _is_double() -> bool:
+    jax = sys.modules.get("jax")
+    if jax is None:
+        return os.environ.get("JAX_ENABLE_X64", "0").lower() in ("1", "true", "yes", "y", "t", "on")
+    with concurrent.futures.ThreadPoolExecutor(1) as elsewhere:
+        return bool(elsewhere.submit(lambda: jax.config.jax_enable_x64).result())
 
-    return facts
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def differing(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
