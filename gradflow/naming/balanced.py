@@ -17,6 +17,7 @@ from gradflow.naming.examination import examine_rows
 from gradflow.naming.labels import CONTRADICTION, NOT_CRITICAL, NOT_FINITE, PASSING, SLOW, Label, Names, encoded
 from gradflow.naming.ladders import SAME_VALUE_RTOL, Ladder
 from gradflow.naming.namers import AbstractNamer
+from gradflow.naming.reasons import staying
 from gradflow.problem import AbstractProblem
 
 
@@ -38,7 +39,7 @@ class BalancedNamer(AbstractNamer):
         if len(rows):
             found = examine_rows(self.problem, evaluate, flat[rows])
             params[rows], losses[rows] = found.params, found.loss
-            stays = has_dwelt[rows] | (found.given_grad_norm == 0.0)
+            stays = staying(found, has_dwelt[rows])
             for number, row in enumerate(rows):
                 if not found.is_finite[number]:
                     assigned[row] = NOT_FINITE

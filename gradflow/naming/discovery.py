@@ -12,11 +12,11 @@ from gradflow import checks
 from gradflow.critical_points import classify
 from gradflow.naming.evaluation import Evaluator, Flat, evaluator
 from gradflow.naming.examination import examine_rows
-from gradflow.naming.features import features
+from gradflow.naming.features import STAYS, features
 from gradflow.naming.groups import BAND, CORE, Features, collect, distance
-from gradflow.naming.labels import AMBIGUOUS, OTHER, Label, Names, encoded
+from gradflow.naming.labels import AMBIGUOUS, OTHER, SLOW, Label, Names, encoded
 from gradflow.naming.namers import AbstractNamer, Known
-from gradflow.naming.reasons import reasons
+from gradflow.naming.reasons import reasons, staying
 from gradflow.precision import as_params, in_double
 from gradflow.problem import AbstractProblem
 from gradflow.types import Params
@@ -51,7 +51,8 @@ class Discovery(AbstractNamer):
         examination = examine_rows(self.problem, evaluate, flat)
         assigned = reasons(self.problem, examination, has_dwelt)
         rows = np.flatnonzero([label is None for label in assigned])
-        found = features(self.problem, evaluate, examination.at(rows), samples[rows])
+        stays = staying(examination, has_dwelt)
+        found = features(self.problem, evaluate, examination.at(rows), samples[rows], stays[rows])
         for number, label in enumerate(self._recognised(found)):
             assigned[rows[number]] = label
         if self.bottom is not None:
@@ -69,11 +70,15 @@ class Discovery(AbstractNamer):
     def _recognised(self, found: Features) -> list[Label | None]:
         """The user's label of each row, ambiguous where a row is near one of his points without being at it."""
         result: list[Label | None] = [None] * len(found.loss)
+        stays = found.keys[:, STAYS] > 0
         for label, point in self.known:
-            same = (found.keys == point.keys).all(axis=1)
+            same = (found.keys[:, :STAYS] == point.keys[:, :STAYS]).all(axis=1)
             offsets = distance(np.repeat(point.values, len(same), axis=0), found.values)
             for row in np.flatnonzero(same & (offsets <= BAND * self.tolerance)):
-                result[row] = label if offsets[row] <= CORE * self.tolerance else result[row] or AMBIGUOUS
+                if offsets[row] > CORE * self.tolerance:
+                    result[row] = result[row] or AMBIGUOUS
+                else:
+                    result[row] = label if stays[row] or label.kind != "degenerate" else SLOW
         return result
 
 
@@ -96,7 +101,7 @@ def discovery(problem: AbstractProblem, known: Known | None = None, tolerance: f
     for name, params in (known or {}).items():
         entry = _known_entry(problem, name, params)
         for other, features_of_other in entries:
-            same = (features_of_other.keys == entry[1].keys).all()
+            same = (features_of_other.keys[:, :STAYS] == entry[1].keys[:, :STAYS]).all()
             apart = float(distance(features_of_other.values, entry[1].values[0])[0])
             checks.require(
                 not same or apart > BAND * tolerance, "known", f"hold different limits (tolerance {tolerance:g})",
@@ -118,7 +123,7 @@ def _known_entry(problem: AbstractProblem, name: str, params: Params) -> tuple[L
         "Refine it with gradflow.refine first.",
     )  # fmt: skip
     point = classify(problem, jax.tree.map(lambda leaf: leaf[0], evaluate.unflatten(found.params)))
-    return Label(name, point.kind, point.loss), features(problem, evaluate, found, np.zeros(1))
+    return Label(name, point.kind, point.loss), features(problem, evaluate, found, np.zeros(1), np.ones(1, dtype=bool))
 
 
 def _rows(found: Features, rows: np.ndarray) -> Features:

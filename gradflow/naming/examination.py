@@ -16,9 +16,10 @@ from jaxtyping import Bool, Float, Int
 from gradflow import checks
 from gradflow.critical_points import classify
 from gradflow.curvature import hessians, newton_distance
+from gradflow.naming.definite import FEWEST_PARAMS, Definite, definite_minima
 from gradflow.naming.evaluation import Evaluator, Flat, evaluator
 from gradflow.naming.models import Models, quadratic_models
-from gradflow.naming.refining import Refined, refined
+from gradflow.naming.refining import Refined, leash_of, refined
 from gradflow.naming.tolerances import linear_rounding
 from gradflow.precision import in_double, require_concrete
 from gradflow.problem import AbstractProblem, Regression
@@ -45,7 +46,8 @@ class Examination:
             gradient has no curvature; NaN when not finite.
         is_finite: False where loss, gradient or Hessian are not numbers.
         is_critical: True where refinement found a critical point within its leash.
-        lowest, highest: ends of the Hessian's spectrum at `params`.
+        lowest, highest: ends of the Hessian's spectrum at `params`. Where a factorisation has shown that all
+            eigenvalues are clearly positive, bounds from outside (the lower one estimated, to a factor of a few).
         trace, frobenius: its trace and Frobenius norm, the same at all images of a state under orthogonal symmetries.
         index: eigenvalues below ``-zero_tolerance``, :data:`UNKNOWN` where not critical (or not all are known).
         nullity: eigenvalues within ``zero_tolerance`` of zero, likewise.
@@ -53,7 +55,7 @@ class Examination:
         is_unstable: True where the lowest eigenvalue is negative beyond doubt: the state is at a saddle, or passing.
         hessian_change: largest change of an eigenvalue per distance that refinement saw, where critical.
         offset: distance from the stable manifold of an unstable state by the quadratic model of the endpoint as given,
-            ``|<v, g>| / |lambda|``, v the direction of the lowest eigenvalue.
+            ``|<v, g>| / |lambda|``, v the direction of the lowest eigenvalue; NaN where all are clearly positive.
     """
 
     params: Float[np.ndarray, "num n"]
@@ -133,14 +135,57 @@ def examine_rows(
 
 
 def _slab(problem: AbstractProblem, evaluate: Evaluator, flat: Flat, leash: float | None) -> Examination:
+    """Rows with a clearly positive definite Hessian by factorisation, all others by eigenvalues."""
+    norms = np.linalg.norm(flat, axis=1)
+    size = np.maximum(norms, problem.weight_scale if isinstance(problem, Regression) else 1.0)
+    limit = leash_of(size, leash)
+    if evaluate.num_params < FEWEST_PARAMS:
+        return _by_eigenvalues(problem, evaluate, flat, size, limit)
+    quick = definite_minima(evaluate, flat, size, limit, problem.gradient_scale)
+    rest = np.flatnonzero(~quick.accepted)
+    if not len(rest) and len(flat):
+        return _definite(quick, flat)
+    slow = _by_eigenvalues(problem, evaluate, flat[rest], size[rest], limit[rest])
+    result = _definite(quick, flat)
+    for field in fields(result):
+        getattr(result, field.name)[rest] = getattr(slow, field.name)
+    return result
+
+
+def _definite(quick: Definite, flat: Flat) -> Examination:
+    num = len(flat)
+    return Examination(
+        params=quick.params,
+        loss=quick.loss,
+        grad_norm=quick.grad_norm,
+        given_grad_norm=quick.given_grad_norm,
+        displacement=np.linalg.norm(quick.params - flat, axis=1),
+        remaining=quick.remaining,
+        is_finite=quick.accepted.copy(),
+        is_critical=quick.accepted.copy(),
+        lowest=quick.lowest,
+        highest=quick.highest,
+        trace=quick.trace,
+        frobenius=quick.frobenius,
+        index=np.zeros(num, dtype=np.int64),
+        nullity=np.zeros(num, dtype=np.int64),
+        zero_tolerance=32 * flat.shape[1] * np.finfo(float).eps * quick.highest,
+        is_unstable=np.zeros(num, dtype=bool),
+        hessian_change=np.full(num, np.nan),
+        offset=np.full(num, np.nan),
+    )
+
+
+def _by_eigenvalues(
+    problem: AbstractProblem, evaluate: Evaluator, flat: Flat, size: np.ndarray, limit: np.ndarray
+) -> Examination:
     given = quadratic_models(evaluate, flat)
-    size = np.maximum(given.size, problem.weight_scale if isinstance(problem, Regression) else 1.0)
-    lowest_component = np.abs(given.components[:, 0])
-    offset = lowest_component / np.maximum(np.abs(given.values[:, 0]), np.finfo(float).tiny)
+    offset = np.abs(given.components[:, 0]) / np.maximum(np.abs(given.values[:, 0]), np.finfo(float).tiny)
     remaining, given_norm = given.distance, given.grad_norm
-    resolution = given.resolution_of_flow(size)
-    passing = given.values[:, 0] < -np.minimum(resolution, 0.25 * given.radius)
-    found = refined(problem, evaluate, flat, given, size, leash)
+    found = refined(problem, evaluate, flat, given, size, limit)
+    passing, rows = np.zeros(len(flat), dtype=bool), np.flatnonzero(~found.is_critical)
+    lost = given.at(rows)
+    passing[rows] = lost.values[:, 0] < -np.minimum(lost.resolution_of_flow(size[rows]), 0.25 * lost.radius)
     return _judged(problem, found, given, passing, remaining, given_norm, offset)
 
 

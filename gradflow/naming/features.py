@@ -1,10 +1,10 @@
 """What tells refined endpoints apart whatever the symmetries of the problem, as numbers.
 
 Networks: the function on the data, which permutations and signs of hidden units and changes of basis between layers
-leave alone, with the loss; at isolated points also trace, Frobenius norm and ends of the Hessian, which orthogonal
-symmetries leave alone. Landscapes: the location of isolated points; of points that are not isolated only loss, index
-and nullity, so a continuum is one class (two continua of equal loss, index and nullity are not told apart). Long
-vectors are projected on fixed random directions. Knows a problem; groups nothing.
+leave alone, with the loss; at isolated points also trace and Frobenius norm of the Hessian, which orthogonal symmetries
+leave alone. Landscapes: the location of isolated points; of points that are not isolated only loss, index and nullity,
+so a continuum is one class (two continua of equal loss, index and nullity are not told apart). Long vectors are
+projected on fixed random directions. Knows a problem; groups nothing.
 """
 
 import functools
@@ -19,33 +19,39 @@ from gradflow.naming.groups import Features
 from gradflow.problem import AbstractProblem, Regression
 from gradflow.types import Params
 
+STAYS = 2
+"""Position of the key that says whether the flow is known to stay."""
+
 MAX_FEATURES = 64
 """Longest vector of outputs or coordinates that is compared as it is."""
 
 
-def features(problem: AbstractProblem, evaluate: Evaluator, examination: Examination, samples: np.ndarray) -> Features:
-    """Features of critical points: keys (index, nullity), values (loss, then what the problem offers).
+def features(
+    problem: AbstractProblem, evaluate: Evaluator, examination: Examination, samples: np.ndarray, stays: np.ndarray
+) -> Features:
+    """Features of critical points: keys (index, nullity, stays), values (loss, then what the problem offers).
 
     Args:
         problem: any problem.
         evaluate: its derivatives.
         examination: of the endpoints, all of them critical.
         samples: their sample numbers.
+        stays: True where the flow is known to stay; a key where there are flat directions, because a degenerate point
+            that is not a minimum is named only there.
     """
     is_isolated = (examination.nullity == 0)[:, None]
     if isinstance(problem, Regression):
         size = 0.5 * float(np.sum(problem.Y**2)) * (1.0 if problem.normalization == "sum" else 1 / problem.Y.shape[1])
         rms = float(np.sqrt(np.mean(problem.Y**2))) or 1.0
         outputs = evaluate.outputs(examination.params, network_outputs) / rms
-        columns = [examination.trace, examination.frobenius, examination.lowest, examination.highest]
-        spectrum = np.stack(columns, axis=1) / (size or 1.0)
+        spectrum = np.stack([examination.trace, examination.frobenius], axis=1) / (size or 1.0)
         parts = [compressed(outputs), np.where(is_isolated, spectrum, 0.0)]
         loss = examination.loss / (size or 1.0)
     else:
         parts = [np.where(is_isolated, compressed(examination.params), 0.0)]
         loss = examination.loss
     return Features(
-        keys=np.stack([examination.index, examination.nullity], axis=1),
+        keys=np.stack([examination.index, examination.nullity, stays & (examination.nullity > 0)], axis=1),
         values=np.concatenate([loss[:, None], *parts], axis=1),
         loss=examination.loss,
         params=examination.params,

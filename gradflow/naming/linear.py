@@ -29,6 +29,7 @@ from gradflow.naming.labels import (
 )
 from gradflow.naming.ladders import SAME_VALUE_RTOL, Ladder
 from gradflow.naming.namers import AbstractNamer
+from gradflow.naming.reasons import staying
 from gradflow.naming.tolerances import layers_of
 from gradflow.problem import AbstractProblem, Regression
 from gradflow.statistics import TargetSpectrum
@@ -65,7 +66,7 @@ class LinearNamer(AbstractNamer):
 
     def _saddles(self, found: Examination, has_dwelt: np.ndarray) -> np.ndarray:
         """Labels of endpoints that are at or above the second critical value."""
-        stays = has_dwelt | (found.given_grad_norm == 0.0)
+        stays = staying(found, has_dwelt)
         counts, defect = captured(self.problem, np.where(found.is_finite[:, None], found.params, 0.0))
         labels = np.full(len(found), None, dtype=object)
         for row in range(len(found)):

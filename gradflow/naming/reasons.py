@@ -10,7 +10,7 @@ from gradflow.problem import AbstractProblem
 
 def reasons(problem: AbstractProblem, examination: Examination, has_dwelt: np.ndarray) -> np.ndarray:
     """For each endpoint the label that says why it has no name, or None when it is at a limit."""
-    stays = has_dwelt | (examination.given_grad_norm == 0.0)
+    stays = staying(examination, has_dwelt)
     kinked = on_kink(problem, examination.params)
     conditions = (
         (~examination.is_finite, NOT_FINITE),
@@ -22,3 +22,8 @@ def reasons(problem: AbstractProblem, examination: Examination, has_dwelt: np.nd
     for condition, label in reversed(conditions):
         result[condition] = label
     return result
+
+
+def staying(examination: Examination, has_dwelt: np.ndarray) -> np.ndarray:
+    """Where the flow is known to stay: it has for long, or its velocity is exactly zero."""
+    return np.asarray(has_dwelt | (examination.given_grad_norm == 0.0))

@@ -3,6 +3,7 @@
 Rows that have arrived are taken out, so a slow one costs its own steps only. Knows a problem and states.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,19 +46,15 @@ class Refined:
 
 
 def refined(
-    problem: AbstractProblem, evaluate: Evaluator, flat: Flat, given: Models, scale: Values, leash: float | None
+    problem: AbstractProblem, evaluate: Evaluator, flat: Flat, given: Models, scale: Values, limit: Values
 ) -> Refined:
     """The critical points that the rows of `flat` are at.
 
     Args:
         given: the models at `flat`.
         scale: length scale of each row.
-        leash: how far a row may be moved; default :data:`~gradflow.critical_points.refinement.LEASH` times its scale.
-
-    Raises:
-        InputError: the leash is not positive.
+        limit: how far each row may be moved, see :func:`leash_of`.
     """
-    limit = LEASH * scale if leash is None else np.full_like(scale, checks.real("max_displacement", leash, above=0.0))
     state, models = flat.copy(), given.at(np.arange(len(flat)))
     curvature, change = np.where(given.is_finite, given.radius, np.nan), np.full(len(flat), -np.inf)
     active = np.flatnonzero(given.is_finite)
@@ -89,6 +86,17 @@ def refined(
     )
 
 
+def leash_of(scale: Values, max_displacement: float | None) -> Values:
+    """How far rows of these scales may be moved: by default LEASH times the scale.
+
+    Raises:
+        InputError: `max_displacement` is not positive.
+    """
+    if max_displacement is None:
+        return LEASH * scale
+    return np.full_like(scale, checks.real("max_displacement", max_displacement, above=0.0))
+
+
 def _advanced(evaluate: Evaluator, models: Models, state: Flat, start: Flat, leash: Values) -> tuple[Flat, np.ndarray]:
     """Next states and which rows have one: the first candidate that shrinks the merit tenfold, else the best one."""
     best, merit = state.copy(), np.full(len(state), 0.9)
@@ -110,19 +118,19 @@ def _advanced(evaluate: Evaluator, models: Models, state: Flat, start: Flat, lea
     return best, merit < 0.9
 
 
-def _candidates(models: Models, leash: Values) -> list[tuple[Flat, np.ndarray]]:
-    """Steps in the order in which each row tries them, with the rows that are offered one."""
+def _candidates(models: Models, leash: Values) -> Iterator[tuple[Flat, np.ndarray]]:
+    """Steps in the order in which each row tries them, with the rows that are offered one; computed when asked for."""
     full = models.newton
     is_short = np.linalg.norm(full, axis=1) <= 0.1 * leash
-    truncated = []
+    if not is_short.all():
+        for cutoff in reversed(CUTOFFS):
+            step = models.step(cutoff)
+            yield step, ~is_short & step.any(axis=1) & (step != full).any(axis=1)
+    for multiple in (1.0, *MULTIPLES):
+        yield multiple * full, np.ones(len(full), dtype=bool)
     for cutoff in CUTOFFS:
         step = models.step(cutoff)
-        truncated.append((step, step.any(axis=1) & (step != full).any(axis=1)))
-    everyone = np.ones(len(full), dtype=bool)
-    straight = [(multiple * full, everyone) for multiple in (1.0, *MULTIPLES)]
-    late = [(step, offered & is_short) for step, offered in truncated]
-    early = [(step, offered & ~is_short) for step, offered in truncated[::-1]]
-    return [*early, *straight, *late]
+        yield step, is_short & step.any(axis=1) & (step != full).any(axis=1)
 
 
 def _merit(models: Models, gradient: Flat) -> Values:

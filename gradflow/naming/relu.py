@@ -18,7 +18,7 @@ from gradflow.naming.evaluation import Evaluator, Flat
 from gradflow.naming.examination import Examination, examine_rows
 from gradflow.naming.labels import CONTRADICTION, KINK, NOT_FINITE, SLOW, Label, Names, encoded
 from gradflow.naming.namers import AbstractNamer
-from gradflow.naming.reasons import reasons
+from gradflow.naming.reasons import reasons, staying
 from gradflow.problem import Regression
 
 MAX_SAMPLES = 8
@@ -62,7 +62,7 @@ class ReluNamer(AbstractNamer):
     def _local(self, found: Examination, flat: Flat, has_dwelt: np.ndarray) -> np.ndarray:
         """Labels of endpoints above the least loss that are not silent."""
         assigned = reasons(self.problem, found, has_dwelt)
-        stays = has_dwelt | (found.given_grad_norm == 0.0)
+        stays = staying(found, has_dwelt)
         for row in range(len(found)):
             if assigned[row] is KINK:
                 assigned[row] = self._edge(flat[row])

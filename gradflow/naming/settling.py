@@ -7,6 +7,7 @@ seen, the Hessian is positive across it, and it consists of minima. Knows a prob
 """
 
 import functools
+import itertools
 from dataclasses import dataclass
 
 import jax
@@ -17,8 +18,9 @@ from gradflow.critical_points import CriticalPoint, classify
 from gradflow.curvature import hessians
 from gradflow.naming.evaluation import evaluator
 from gradflow.naming.examination import examine_rows
-from gradflow.naming.groups import Groups, Resolution, distance, locate, resolve
-from gradflow.naming.labels import AMBIGUOUS, OTHER, Label
+from gradflow.naming.features import STAYS
+from gradflow.naming.groups import CORE, Groups, Resolution, locate, resolve
+from gradflow.naming.labels import AMBIGUOUS, OTHER, SLOW, Label
 from gradflow.precision import in_double
 from gradflow.problem import AbstractProblem, Landscape
 from gradflow.types import Params
@@ -41,7 +43,8 @@ class Settled:
     """The labels of all groups of a run.
 
     Attributes:
-        labels: one per group, in the order of `resolution.groups`.
+        labels: one per group, in the order of `resolution.groups`; two groups that differ only in whether the flow was
+            known to stay share one.
         points: what :func:`gradflow.classify` says of each group's representative.
         resolution: the groups.
     """
@@ -53,9 +56,12 @@ class Settled:
     def counts(self) -> dict[Label, int]:
         """Endpoints per label, with those between groups and those of groups that were not kept."""
         groups = self.resolution.groups
-        counts = {label: int(count) for label, count in zip(self.labels, groups.counts, strict=True)}
-        rest = {AMBIGUOUS: self.resolution.ambiguous, OTHER: groups.overflow}
-        return counts | {label: count for label, count in rest.items() if count}
+        parts = [*zip(self.labels, groups.counts.tolist(), strict=True)]
+        parts += [(AMBIGUOUS, self.resolution.ambiguous), (OTHER, groups.overflow)]
+        counts: dict[Label, int] = {}
+        for label, count in parts:
+            counts[label] = counts.get(label, 0) + count
+        return {label: count for label, count in counts.items() if count}
 
     def labels_of(self, clusters: Groups, whole: Groups) -> tuple[Label, ...]:
         """The labels of the clusters of one chunk, given the tally of the whole run that was settled."""
@@ -69,8 +75,10 @@ class Settled:
 def settle(problem: AbstractProblem, like: Params, clusters: Groups) -> Settled:
     """The groups of a run with their labels.
 
-    Labels are canonical: kind, index, loss and, for isolated points of small landscapes, the location; groups that
-    share all of this are numbered in the order of their features.
+    A group at a degenerate point that is neither a continuum of minima nor at the least loss is named only if the flow
+    was known to stay there; otherwise it is :data:`~gradflow.naming.labels.SLOW`. Labels are canonical: kind, index,
+    loss and, for isolated points of small landscapes, the location; groups that share all of this are numbered in the
+    order of their features.
 
     Args:
         problem: the problem whose endpoints were grouped.
@@ -86,7 +94,11 @@ def settle(problem: AbstractProblem, like: Params, clusters: Groups) -> Settled:
     ]
     points = tuple(classify(problem, state) for state in states)
     plain = [_label(problem, point, is_continuum(problem, point)) for point in points]
-    return Settled(tuple(_numbered(plain, groups)), points, resolution)
+    numbered = _numbered(plain, groups)
+    left = (groups.keys[:, STAYS] == 0).tolist()  # not known to stay
+    is_slow = [label.kind == "degenerate" and passes for label, passes in zip(numbered, left, strict=True)]
+    named = [SLOW if slow else label for label, slow in zip(numbered, is_slow, strict=True)]
+    return Settled(tuple(named), points, resolution)
 
 
 @in_double
@@ -94,7 +106,8 @@ def is_continuum(problem: AbstractProblem, point: CriticalPoint) -> bool:
     """True when all flat directions of a point without negative eigenvalues lead along critical points.
 
     Accuracy: evidence, not proof: critical points are found 1e-2 of the parameters' scale away in as many directions
-    as there are flat ones and in three mixtures, with the same nullity, index 0, and the same loss. False above 600
+    as there are flat ones and in three mixtures, on one side at least, with the same nullity, index 0, and the same
+        loss. False above 600
     parameters, where it is not tried, and on continua that bend within a tenth of the scale. A minimum of order 12 or
         more along an axis looks like a continuum.
     """
@@ -111,12 +124,14 @@ def is_continuum(problem: AbstractProblem, point: CriticalPoint) -> bool:
     directions = np.hstack([turned, mixtures / np.linalg.norm(mixtures, axis=0)]).T
     step = PROBE * max(float(np.linalg.norm(flat)), 1.0)
     evaluate = evaluator(problem, jax.tree.map(lambda leaf: np.asarray(leaf)[None], point.params))
+    both = np.concatenate([directions, -directions])
     with np.errstate(all="ignore"):
-        found = examine_rows(problem, evaluate, flat + step * directions, 0.5 * step)
-    kept = np.sum((found.params - flat) * directions, axis=1) >= KEPT * step
+        found = examine_rows(problem, evaluate, flat + step * both, 0.5 * step)
+    kept = np.sum((found.params - flat) * both, axis=1) >= KEPT * step
     size = max(abs(point.loss), float(values[-1]) * step**2)
     same_loss = np.abs(found.loss - point.loss) <= 1e-6 * size
-    return bool(np.all(found.is_critical & kept & same_loss & (found.index == 0) & (found.nullity == point.nullity)))
+    leads_on = found.is_critical & kept & same_loss & (found.index == 0) & (found.nullity == point.nullity)
+    return bool(np.all(leads_on.reshape(2, -1).any(axis=0)))
 
 
 def _label(problem: AbstractProblem, point: CriticalPoint, continuous: bool) -> Label:
@@ -143,20 +158,21 @@ def _shown(value: float) -> str:
 
 def _numbered(labels: list[Label], groups: Groups) -> list[Label]:
     """Labels of equal text told apart by numbers, in the order of the groups' features."""
-
-    def order(one: int, other: int) -> int:
-        apart = distance(groups.leaders[[one]], groups.leaders[other])[0]
-        if apart <= groups.tolerance:
-            return int(np.sign(groups.first[one] - groups.first[other]))
-        for mine, yours in zip(groups.leaders[one], groups.leaders[other], strict=True):
-            if abs(mine - yours) > 10 * groups.tolerance * max(1.0, abs(mine)):
-                return -1 if mine < yours else 1
-        return int(np.sign(groups.first[one] - groups.first[other]))
-
     result = list(labels)
     for text in {label.text for label in labels}:
         same = [number for number, label in enumerate(labels) if label.text == text]
-        if len(same) > 1:
-            for place, number in enumerate(sorted(same, key=functools.cmp_to_key(order)), start=1):
+        ordered = sorted(same, key=functools.cmp_to_key(functools.partial(_order, groups)))
+        starts = [0] + [int(_order(groups, one, other) != 0) for one, other in itertools.pairwise(ordered)]
+        places = np.cumsum(starts) + 1
+        if places[-1] > 1:
+            for place, number in zip(places, ordered, strict=True):
                 result[number] = Label(f"{text} ({place})", labels[number].kind, labels[number].loss)
     return result
+
+
+def _order(groups: Groups, one: int, other: int) -> int:
+    """-1, 0 or 1: by the first feature that differs by more than the tolerance; 0 for one class in two groups."""
+    for mine, yours in zip(groups.leaders[one], groups.leaders[other], strict=True):
+        if abs(mine - yours) > CORE * groups.tolerance * max(1.0, abs(mine)):
+            return -1 if mine < yours else 1
+    return int(np.sign(groups.keys[one, STAYS - 1] - groups.keys[other, STAYS - 1]))
