@@ -8,7 +8,7 @@ from scipy import stats
 from scipy.stats import qmc
 
 from gradflow import networks
-from gradflow.samplers import Box, Law, Sobol, Stratified, blocks
+from gradflow.samplers import Box, Gaussian, Law, Sobol, Stratified, blocks, designs
 from gradflow.samplers.designs import _sobol_points
 
 NETWORK = networks.Linear((2, 3, 2))
@@ -20,6 +20,7 @@ def test_sobol_points_are_those_of_scipy():
     theirs = qmc.Sobol(5, bits=32, rng=rng).random(256) * 2**32
     ours = _sobol_points(words, 2, 5, np.arange(256))
     np.testing.assert_array_equal(np.floor(ours * 2**32), theirs)
+    assert (ours * 2**53 % 2 == 1).all()  # so that no point lies on the boundary of the cube
     late = qmc.Sobol(5, bits=32, rng=np.random.default_rng(np.random.SeedSequence([0, 3], spawn_key=(2,))))
     late.fast_forward(999_999)
     np.testing.assert_array_equal(
@@ -73,6 +74,18 @@ def test_every_stratum_gets_one_start_in_each_sweep():
     assert design.replicate(numbers)[:24].tolist() == [r for r in range(4) for _ in range(6)]
     inside = starts - [0.0, 10.0] - cells
     assert stats.kstest(inside.ravel(), "uniform").pvalue > 1e-3
+
+
+def test_strata_do_not_reach_the_end_of_the_cube(monkeypatch):
+    class Last:
+        def __init__(self, *ends, like):
+            self.shape = (like,)
+
+        def starts(self, key, numbers):
+            return np.full((len(numbers), *self.shape), 1 - 2.0**-53)
+
+    monkeypatch.setattr(designs, "Box", Last)
+    assert np.isfinite(Stratified(Gaussian(1.0, like=2), (2, 2)).starts(0, np.arange(4))).all()
 
 
 def test_designs_take_the_scales_of_a_law():

@@ -88,8 +88,8 @@ def convergence_times(ax: Axes, names: Sequence[str], quantiles: Any, *, counts:
     Args:
         ax: axes to draw on; their x axis becomes logarithmic.
         names: the classes, the first on top.
-        quantiles: ``(classes, 5)``, those of :data:`QUANTILE_LEVELS`, from :func:`time_quantiles`; NaN in the rows of classes
-            that no run ended in, which are said to be empty.
+        quantiles: ``(classes, 5)``, those of :data:`QUANTILE_LEVELS`, from :func:`time_quantiles`; NaN in the rows of
+            classes that no run ended in, which are said to be empty.
         counts: runs in each class, written beside the rows.
 
     Times of 0 (starts that are critical points) lie at the left edge.

@@ -8,6 +8,7 @@ tables (:class:`Slice`, :class:`Given`) draw nothing. To write another one, see 
 from gradflow.samplers.blocks import block_size as block_size
 from gradflow.samplers.blocks import start_key as start_key
 from gradflow.samplers.blocks import words_of_key as words_of_key
+from gradflow.samplers.descriptions import described as described
 from gradflow.samplers.designs import Sobol as Sobol
 from gradflow.samplers.designs import Stratified as Stratified
 from gradflow.samplers.functions import FromFunction as FromFunction

@@ -58,9 +58,9 @@ class Box(AbstractCubeSampler):
         return self.template.num_params
 
     def place(self, uniforms: Float[Array, " n"]) -> Params:
-        """``low + (high - low) u``, never outside of the box by rounding."""
+        """``low + (high - low) u``; for ``u <= 1 - 2^-53`` no rounding leads out of the box."""
         low, high = jnp.asarray(self.low), jnp.asarray(self.high)
-        return self.template.unflattened(jnp.clip(low + (high - low) * uniforms, low, high))
+        return self.template.unflattened(low + (high - low) * uniforms)
 
 
 class Gaussian(AbstractCubeSampler):
