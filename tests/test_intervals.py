@@ -118,6 +118,7 @@ def test_results_go_into_json():
         (lambda: intervals.replicated_intervals([[0.5]]), "`fractions` must hold at least 2 replicates, but got 1"),
         (lambda: intervals.replicated_intervals([0.5, 1.5]), "`fractions` must lie between 0 and 1"),
         (lambda: intervals.stratified_intervals([1, 1], [5, 6], [0.5, 0.5]), "Use method='combined'"),
+        (lambda: intervals.stratified_intervals([1, 1], [5, 5], [0.5, 0.5], 0.4), "`level` must be at least 0.5 with"),
         (lambda: intervals.stratified_intervals([1, 1], [5, 5], [0.5, 0.6]), "`weights` must sum to 1"),
     ],
 )
@@ -237,9 +238,9 @@ def test_the_unseen_mass_is_never_called_zero():
 
 def test_singletons_late_classes_and_undetermined_samples_raise_the_bound():
     counts, first = [90, 1, 1, 3], [0, 5, 80, 50]
-    result = intervals.unseen_mass_by_holdout(counts, first, share=0.4, num_undetermined=5)
+    result = intervals.unseen_mass_by_holdout(counts, first, share=0.5, num_undetermined=5)
     assert (result.num_singletons, result.num_samples, result.estimate) == (7, 100, 0.07)
-    assert result.bound == pytest.approx(float(intervals.upper_bounds(1 + 3 + 5, 60)), rel=1e-12)
+    assert result.bound == pytest.approx(float(intervals.upper_bounds(1 + 3 + 5, 50)), rel=1e-12)
     thumb = intervals.unseen_mass(counts, method="rule_of_thumb", num_undetermined=5)
     assert thumb.bound == pytest.approx(0.07 + 1 - 0.05 ** (1 / 100), rel=1e-10)
     assert intervals.unseen_mass([1, 1]).bound == 1.0

@@ -78,9 +78,20 @@ def test_stratified_intervals_cover_whatever_the_strata_hold(fractions):
         assert np.sum(weights * combined.half_width) < 0.9 * np.sum(weights * pooled.half_width)
 
 
+def test_combined_strata_add_their_distances_to_wilsons_limits_in_squares():
+    alone = intervals.proportion_intervals([7, 30], [20, 50], method="wilson")
+    result = intervals.stratified_intervals([7, 30], [20, 50], [0.3, 0.7], method="combined")
+    estimate = 0.3 * 0.35 + 0.7 * 0.6
+    below = np.hypot(0.3 * (0.35 - alone.low[0]), 0.7 * (0.6 - alone.low[1]))
+    above = np.hypot(0.3 * (alone.high[0] - 0.35), 0.7 * (alone.high[1] - 0.6))
+    assert [float(value) for value in (result.estimate, result.low, result.high)] == pytest.approx(
+        [estimate, estimate - below, estimate + above], rel=1e-12
+    )
+
+
 def test_the_pooled_interval_stays_within_the_reach_of_its_theorem():
     """Hoeffding's inequality needs limits at least one sample away from the count, but at 1 and n - 1."""
-    for level in (0.8, 0.95, 0.999):
+    for level in (0.5, 0.95, 0.999):
         for total in (2, 3, 10, 100):
             counts = np.arange(total + 1)
             result = intervals.proportion_intervals(counts, total, level)
@@ -137,6 +148,13 @@ def test_paired_limits_solve_the_score_equation(left, joined, total):
     result = intervals.paired_differences(left, joined, total)
     assert score_by_optimisation(left, joined, total, float(result.low)) == pytest.approx(1.959964, rel=1e-4)
     assert score_by_optimisation(left, joined, total, float(result.high)) == pytest.approx(-1.959964, rel=1e-4)
+
+
+def test_exact_paired_limits_split_the_error_between_leaving_and_joining():
+    result = intervals.paired_differences(3, 8, 90, level=0.9, method="exact")
+    left, joined = (intervals.proportion_intervals(count, 90, 0.95) for count in (3, 8))
+    expected = [float(joined.low - left.high), float(joined.high - left.low)]
+    assert [float(result.low), float(result.high)] == pytest.approx(expected, rel=1e-10)
 
 
 def test_no_change_is_not_certainty():

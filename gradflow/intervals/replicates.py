@@ -113,8 +113,8 @@ def stratified_intervals(
 
     "pooled" needs proportional allocation, ``n_h = w_h n``. The total count is then a sum of independent indicators
     with mean n p, whose tails are lighter than the binomial's (Hoeffding 1956), so that Clopper-Pearson's interval of
-    the total keeps its level; where that theorem does not reach, at 1 and n - 1, the limits are those of the union
-    bound. It never shows what stratification has gained.
+    the total keeps its level, if that is 50 % or more; where the theorem does not reach, at 1 and n - 1, the limits
+    are those of the union bound. It never shows what stratification has gained.
 
     "combined" joins Wilson's limits of the strata, ``low = p - sqrt(sum_h (w_h (p_h - low_h))^2)`` and likewise above
     (Zou and Donner 2008). It shows the gain and takes any allocation; approximate, and wide when strata hold few
@@ -126,7 +126,8 @@ def stratified_intervals(
         weights: probabilities of the strata; they sum to 1.
 
     Raises:
-        InputError: weights that do not sum to 1, or an allocation that is not proportional with "pooled".
+        InputError: weights that do not sum to 1; with "pooled" an allocation that is not proportional, or a level below
+            0.5.
     """
     sizes = np.asarray(num_samples)
     checks.require(sizes.ndim == 1, "num_samples", "have one entry per stratum", f"shape {sizes.shape}")
@@ -147,6 +148,7 @@ def stratified_intervals(
         is_proportional = np.all(np.abs(sizes / sizes.sum() - shares) <= ALLOCATION_ATOL)
         remedy = "Use method='combined'."
         checks.require(bool(is_proportional), "num_samples", "be proportional to `weights`", sizes.tolist(), remedy)
+        checks.require(checked >= 0.5, "level", "be at least 0.5 with method='pooled'", f"{checked:g}")
         low, high = _poisson_binomial_limits(np.asarray(number.sum(axis=0)), np.asarray(sizes.sum()), alpha)
     return Intervals(estimate, np.asarray(low), np.asarray(high), checked, f"stratified, {method}", joint)
 

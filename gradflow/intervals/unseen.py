@@ -54,7 +54,7 @@ def unseen_mass(
 
     "rule_of_thumb" is ``n1/n + 1 - (1 - level)^(1/n)`` and no theorem. With n1 = 0 it is the bound for one class that
     was named in advance. When several classes of about 3/n exist, the chances to miss one of them add up: with seven
-    of fraction 3/n it held in 86 instead of 95 % of the cases (``experiments/interval_coverage.py``).
+    of fraction 3/n it held in 87 instead of 95 % of the cases (``experiments/interval_coverage.py``).
 
     Args:
         counts: how often each named class was seen; zeros are allowed and say nothing.
@@ -67,7 +67,8 @@ def unseen_mass(
         InputError: no samples, counts that are no whole numbers, an unknown method.
     """
     number, hidden, total = _samples(counts, num_undetermined)
-    alpha = 1.0 - checked_level(level)
+    checked = checked_level(level)
+    alpha = 1.0 - checked
     checks.choice("method", method, METHODS[1:])
     singletons = int(np.sum(number == 1)) + hidden
     if method == "concentration":
@@ -75,7 +76,7 @@ def unseen_mass(
     else:
         margin = -np.expm1(np.log(alpha) / total)
     bound = min(singletons / total + float(margin), 1.0)
-    return UnseenMass(singletons / total, bound, 1.0 - alpha, method, method == "concentration", singletons, total)
+    return UnseenMass(singletons / total, bound, checked, method, method == "concentration", singletons, total)
 
 
 def unseen_mass_by_holdout(
