@@ -1,6 +1,7 @@
 """Everything that integrates an ensemble, one module a system; heavy imports happen in the process that measures."""
 
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,8 @@ class Method:
 
     `build(problem, rtol, starts, times)` returns a function that integrates all `starts` and is compiled: its first
     call is as fast as the next. `times` are the stop times, for a method that `needs_times` since it has no stop test.
-    Methods of one `process` share a worker. `measured_on_two` methods are also timed on two cores.
+    Methods of one `process` share a worker. `measured_on_two` methods are also timed on two cores. A `batched` method
+    advances all starts together, so its rate depends on how many there are.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Method:
     problems: str = "ABCD"
     needs_times: bool = False
     measured_on_two: bool = False
+    batched: bool = False
 
 
 def methods() -> dict[str, Method]:
@@ -50,8 +53,6 @@ def methods() -> dict[str, Method]:
 
 def cache_folder() -> Path:
     """Where compiled kernels and reference trajectories are kept, outside of the repository."""
-    import os
-
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = root / "gradflow-benchmarks"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
 """gradflow's own ensembles, with the library's problems and with a user's loss alone."""
 
-from peers import Method, Outcome, Unavailable
 from problems import digits, join
+
+from peers import Method, Outcome, Unavailable
 
 
 def _flow(problem):

@@ -6,7 +6,7 @@ from peers import Method, Outcome, Unavailable
 
 
 def _deep_linear(problem):
-    """A compiled ``field(t, y, out, p)`` of the three-layer linear network, from its narrow end."""
+    """A compiled ``field(t, y, out, data)`` of the three-layer linear network, from its narrow end."""
     from numba import cfunc
     from numbalsoda import lsoda_sig
 
@@ -15,7 +15,7 @@ def _deep_linear(problem):
     second, third = hidden * inputs, hidden * inputs + hidden * hidden
 
     @cfunc(lsoda_sig, fastmath=True)
-    def field(t, y, out, p):
+    def field(_, y, out, __):
         for d in range(third + outputs * hidden):
             out[d] = 0.0
         product, back = np.zeros(hidden), np.zeros(hidden)
@@ -49,7 +49,7 @@ def _hyperbola(problem):
     del problem
 
     @cfunc(lsoda_sig, fastmath=True)
-    def field(t, y, out, p):
+    def field(_, y, out, __):
         residual = 1.0 - y[0] * y[1]
         out[0], out[1] = residual * y[1], residual * y[0]
 
@@ -65,7 +65,7 @@ def _shallow(problem):
     samples, second = X.shape[1], hidden * inputs
 
     @cfunc(lsoda_sig, fastmath=True)
-    def field(t, y, out, p):
+    def field(_, y, out, __):
         for d in range(second + outputs * hidden):
             out[d] = 0.0
         active, residual = np.zeros(hidden), np.zeros(outputs)

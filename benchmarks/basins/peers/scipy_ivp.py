@@ -11,10 +11,10 @@ def _build(name):
 
         del times
 
-        def field(t, y):
+        def field(_, y):
             return problem.velocity_rows(y)
 
-        def quiet(t, y):
+        def quiet(_, y):
             return np.linalg.norm(problem.velocity_rows(y)) - problem.grad_tol
 
         quiet.terminal, quiet.direction = True, -1
@@ -22,9 +22,7 @@ def _build(name):
         def run():
             ends, stops = [], []
             for start in starts:
-                run = solve_ivp(
-                    field, (0.0, problem.t1), start, method=name, rtol=rtol, atol=1e-3 * rtol, events=quiet
-                )
+                run = solve_ivp(field, (0.0, problem.t1), start, method=name, rtol=rtol, atol=1e-3 * rtol, events=quiet)
                 ends.append(run.y[:, -1])
                 stops.append(run.t[-1])
             return Outcome(np.array(ends), np.array(stops))

@@ -13,13 +13,13 @@ def _build(problem, rtol, starts, times):
         raise Unavailable(f"scikit-sundae cannot be imported: {error}") from error
     jacobian = _jacobian(problem)
 
-    def rhs(t, y, out):
+    def rhs(_, y, out):
         out[:] = problem.velocity_rows(y)
 
-    def fill(t, y, slope, out):
+    def fill(_, y, __, out):
         out[:, :] = jacobian(y)
 
-    def quiet(t, y, out):
+    def quiet(_, y, out):
         out[0] = np.linalg.norm(problem.velocity_rows(y)) - problem.grad_tol
 
     quiet.terminal, quiet.direction = [True], [-1]

@@ -73,6 +73,8 @@ def _build_torchode(problem, rtol, starts, times):
 
 
 METHODS = (
-    Method("torchode", "torchode Tsit5, told its end", "torch", _build_torchode, needs_times=True),
-    Method("torchdiffeq", "torchdiffeq dopri5, told its end", "torch", _build_torchdiffeq, needs_times=True),
+    Method("torchode", "torchode Tsit5, told its end", "torch", _build_torchode, needs_times=True, batched=True),
+    Method(
+        "torchdiffeq", "torchdiffeq dopri5, told its end", "torch", _build_torchdiffeq, needs_times=True, batched=True
+    ),
 )
