@@ -4,8 +4,10 @@ import contextlib
 import dataclasses
 import os
 import signal
+import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +147,7 @@ def test_a_job_is_unpacked_once_by_each_worker_and_not_for_every_chunk(tmp_path,
 
 
 def test_an_interrupted_run_is_resumed_with_the_same_numbers(tmp_path, engine):
-    job = Draws(tmp_path, num_chunks=60, seconds=0.02)
+    job = Draws(tmp_path, num_chunks=40, seconds=0.02)
     with open_run(tmp_path / "run", {"seed": 1}) as folder:
 
         def interrupt():
@@ -155,7 +157,7 @@ def test_an_interrupted_run_is_resumed_with_the_same_numbers(tmp_path, engine):
 
         threading.Thread(target=interrupt, daemon=True).start()
         outcome, _ = run(job, engine, folder)
-        assert outcome.ending is Ending.INTERRUPTED and 5 <= outcome.num_computed < 60
+        assert outcome.ending is Ending.INTERRUPTED and 5 <= outcome.num_computed < 40
         resumed, fold = run(job, engine, folder)
     assert resumed.is_complete and resumed.num_found == outcome.num_computed
     assert fold.total == run(job, Serial())[1].total
@@ -185,13 +187,13 @@ def test_workers_without_this_gradflow_are_refused(tmp_path, engine, monkeypatch
         run(Draws(tmp_path), engine)
 
 
-def test_the_precision_is_read_from_the_configuration_of_the_process(monkeypatch):
-    import jax
-
-    usual = str(int(jax.config.jax_enable_x64))
-    with jax.enable_x64(usual == "0"):
-        assert facts.process_facts()["JAX_ENABLE_X64"] == usual
-    monkeypatch.delitem(facts.sys.modules, "jax")
+def test_the_precision_is_that_of_the_process_and_not_of_the_present_thread(monkeypatch):
+    config = threading.local()  # as JAX keeps what `with jax.enable_x64(True)` sets
+    type_of = type("Config", (), {"jax_enable_x64": property(lambda _: getattr(config, "scope", False))})
+    config.scope = True
+    monkeypatch.setitem(sys.modules, "jax", types.SimpleNamespace(config=type_of()))
+    assert facts.process_facts()["JAX_ENABLE_X64"] == "0"
+    monkeypatch.delitem(sys.modules, "jax")
     for text, expected in (("1", "1"), ("True", "1"), ("0", "0")):
         monkeypatch.setenv("JAX_ENABLE_X64", text)
         assert facts.process_facts()["JAX_ENABLE_X64"] == expected
@@ -220,35 +222,11 @@ def test_settings_out_of_range_are_refused():
             Dask(**wrong)
 
 
-# --- clusters of one's own, to be broken ------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def breaking(tmp_path, harm, **options):
-    """Runs on a local cluster that is harmed as soon as three parts are kept; yields a folder that has those parts."""
-    with open_run(tmp_path / "run", {"seed": 1}) as folder:
-        made = []
-
-        class Watched(distributed.LocalCluster):
-            def __init__(self, *args, **settings):
-                super().__init__(*args, **settings)
-                made.append(self)
-
-        def watch():
-            while len(folder.reader.indices()) < 3:
-                time.sleep(0.005)
-            harm(made[0])
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(distributed, "LocalCluster", Watched)
-            threading.Thread(target=watch, daemon=True).start()
-            yield folder
+# --- clusters of one's own --------------------------------------------------------------------------------------------
 
 
 def stop_workers(processes):
-    for nanny in processes.workers.values():
-        nanny.auto_restart = False
-        os.kill(nanny.pid, signal.SIGKILL)
+    processes.scale(0)
 
 
 def stop_scheduler(processes):
@@ -257,14 +235,26 @@ def stop_scheduler(processes):
 
 @pytest.mark.parametrize("harm", [stop_workers, stop_scheduler])
 def test_a_cluster_that_is_gone_is_an_error_and_the_parts_are_kept(tmp_path, harm):
-    job = Draws(tmp_path, num_chunks=1000)
-    with breaking(tmp_path, harm) as folder:
+    def watch():
+        while len(folder.reader.indices()) < 3:
+            time.sleep(0.005)
+        harm(threads)
+
+    options = {"processes": False, "protocol": "tcp", "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
+    with (
+        open_run(tmp_path / "run", {"seed": 1}) as folder,
+        cluster.dask.config.set(
+            {"distributed.comm.timeouts.connect": "500ms"}
+        ),  # so that it ends soon without a scheduler
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, **options) as threads,
+    ):
+        threading.Thread(target=watch, daemon=True).start()
         begun = time.monotonic()
         with pytest.raises(ClusterError, match="Parts that were kept in a run folder are whole"):
-            run(job, Dask(num_workers=1, timeout=1.5), folder)
-        assert time.monotonic() - begun < 15
+            run(Draws(tmp_path, num_chunks=1000), Dask(address=threads.scheduler_address, timeout=1.0), folder)
+        assert time.monotonic() - begun < 10
         kept = folder.reader.indices()
-    assert 3 <= len(kept) < 1000 and [index for index, _ in folder.reader.stream()] == kept
+        assert 3 <= len(kept) < 1000 and [index for index, _ in folder.reader.stream()] == kept
 
 
 def test_a_local_cluster_keeps_each_process_to_one_core_and_leaves_nothing_behind(tmp_path):
