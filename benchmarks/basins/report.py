@@ -20,8 +20,8 @@ end states, and of their losses, from SciPy's DOP853 at rtol 1e-12 at the same f
 same rtol means different errors for different methods: compare speeds of rows whose errors are alike. Where a method
 was too slow for all starts, "starts" says how many it got. diffrax's rows use XLA's fast flag for small products;
 "best chunk" is the fastest of several chunk lengths and forms of the products. Methods "told their end" have no stop
-test and got each run's stop time. "No cap" and every peer but gradflow choose steps by the error alone: at the stability
-limit the gradient then never falls below its noise, and runs go on to t1.
+test and got each run's stop time. "No cap" and every peer but gradflow choose steps by the error alone:
+at the stability limit the gradient then never falls below its noise, and runs go on to t1.
 """
 
 
@@ -80,7 +80,8 @@ def _lines(path: str) -> list[str]:
 
 def _title(name: str) -> str:
     problem = problems.get(name)
-    return f"## {name}: {problem.title}\n\nStop at gradient norm {problem.grad_tol:g}, at the latest at t = {problem.t1:g}."
+    rule = f"Stop at gradient norm {problem.grad_tol:g}, at the latest at t = {problem.t1:g}."
+    return f"## {name}: {problem.title}\n\n{rule}"
 
 
 def _table(block: tuple, rows: list) -> str:
@@ -128,7 +129,7 @@ def draw(image: Path, rows: list) -> None:
         return
     labels = list(dict.fromkeys(row.label for row in measured))
     markers = dict(zip(labels, "*Phs8^v<>DdoXp1234+x", strict=False))
-    figure, axes = plt.subplots(1, len(letters), figsize=(4.2 * len(letters), 5.6), squeeze=False)
+    figure, axes = plt.subplots(1, len(letters), figsize=(max(4.2 * len(letters), 8.0), 6.0), squeeze=False)
     for panel, letter in zip(axes[0], letters, strict=True):
         largest = {}
         for row in measured:
@@ -146,7 +147,7 @@ def draw(image: Path, rows: list) -> None:
         plt.Line2D([], [], linestyle="", marker=markers[label], color="0.3", markerfacecolor="none", label=label)
         for label in labels
     ]
-    figure.legend(handles=handles, loc="lower center", ncols=4, fontsize=8, frameon=False)
-    figure.tight_layout(rect=(0, 0.18, 1, 1))
+    figure.legend(handles=handles, loc="lower center", ncols=min(4, len(letters) + 1), fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0.25, 1, 1))
     figure.savefig(image, dpi=110)
     plt.close(figure)

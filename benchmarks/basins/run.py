@@ -108,7 +108,8 @@ class Bench:
             for worker in pair:
                 worker.tell("run", key)
             laps = [worker.hear(PATIENCE) for worker in pair]
-            rates.append(count / (max(lap.ended for lap in laps) - min(lap.begun for lap in laps)))
+            span = max(lap.ended for lap in laps) - min(lap.begun for lap in laps)
+            rates.append(sum(count / 2 * lap.repetitions for lap in laps) / span)
         return statistics.median(rates)
 
     def close(self):

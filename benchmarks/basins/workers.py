@@ -15,6 +15,7 @@ import peers
 import problems
 from reference import COUNT
 
+SHORTEST = 0.2
 CONTEXT = multiprocessing.get_context("spawn")
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -25,9 +26,13 @@ class Failure(Exception):
 
 @dataclass(frozen=True)
 class Lap:
-    """CPU seconds of one run, and when it began and ended on the machine's monotonic clock."""
+    """CPU seconds of one run, and when it began and ended on the machine's monotonic clock.
+
+    Short runs are repeated for SHORTEST seconds; `seconds` is then their mean.
+    """
 
     seconds: float
+    repetitions: int
     begun: float
     ended: float
 
@@ -114,9 +119,11 @@ def _prepare(table: _Table, key: tuple, count: int, part: tuple[int, int], times
 
 def _run(table: _Table, key: tuple) -> Lap:
     entry = table[key]
-    begun, processor = time.monotonic(), time.process_time()
-    entry["outcome"] = entry["run"]()
-    return Lap(time.process_time() - processor, begun, time.monotonic())
+    begun, processor, repetitions = time.monotonic(), time.process_time(), 0
+    while not repetitions or time.monotonic() < begun + SHORTEST:
+        entry["outcome"] = entry["run"]()
+        repetitions += 1
+    return Lap((time.process_time() - processor) / repetitions, repetitions, begun, time.monotonic())
 
 
 def _ends(table: _Table, key: tuple) -> dict:

@@ -31,8 +31,8 @@ class Method:
 
     `build(problem, rtol, starts, times)` returns a function that integrates all `starts` and is compiled: its first
     call is as fast as the next. `times` are the stop times, for a method that `needs_times` since it has no stop test.
-    Methods of one `process` share a worker. `measured_on_two` methods are also timed on two cores. A `batched` method
-    advances all starts together, so its rate depends on how many there are.
+    Methods of one `process` share a worker. `measured_on_two` methods are also timed on two cores. The rate of a
+    `batched` method depends on how many starts it has at once.
     """
 
     name: str

@@ -63,6 +63,6 @@ def _build(make_flow):
 
 
 METHODS = (
-    Method("gradflow", "gradflow ensemble", "gradflow", _build(_flow), measured_on_two=True),
-    Method("gradflow-loss", "gradflow ensemble, loss alone", "gradflow", _build(_flow_of_loss)),
+    Method("gradflow", "gradflow ensemble", "gradflow", _build(_flow), measured_on_two=True, batched=True),
+    Method("gradflow-loss", "gradflow ensemble, loss alone", "gradflow", _build(_flow_of_loss), batched=True),
 )

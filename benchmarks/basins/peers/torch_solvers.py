@@ -37,7 +37,7 @@ def _build_torchdiffeq(problem, rtol, starts, times):
         scale = ends[:count, None]
         with torch.no_grad():
             return odeint(
-                lambda s, y: scale * field(y), rows[:count], span, rtol=rtol, atol=1e-3 * rtol, method="dopri5"
+                lambda _, y: scale * field(y), rows[:count], span, rtol=rtol, atol=1e-3 * rtol, method="dopri5"
             )[-1]
 
     follow(WARM_UP)
@@ -50,7 +50,7 @@ def _build_torchode(problem, rtol, starts, times):
         import torchode
     except ImportError as error:
         raise Unavailable(f"torchode cannot be imported: {error}") from error
-    term = torchode.ODETerm(lambda t, y: field(y))
+    term = torchode.ODETerm(lambda _, y: field(y))
     solver = torchode.AutoDiffAdjoint(
         torchode.Tsit5(term=term), torchode.IntegralController(atol=1e-3 * rtol, rtol=rtol, term=term)
     )
