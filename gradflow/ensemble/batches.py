@@ -127,7 +127,9 @@ class Ensemble:
     """
 
     def __init__(self, flow: AbstractFlow, like: Params, kernel: str = "auto", width: int | None = None) -> None:
-        checks.require(isinstance(flow, AbstractFlow), "flow", "be a flow", type(flow).__name__, "Use GradientFlow(...).")
+        checks.require(
+            isinstance(flow, AbstractFlow), "flow", "be a flow", type(flow).__name__, "Use GradientFlow(...)."
+        )
         with jax.enable_x64(True):
             example = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf)), like)
             flat, unravel = ravel_pytree(example)
@@ -163,7 +165,10 @@ class Ensemble:
         )
 
     def run(
-        self, states: Float[np.ndarray, "num n"], told: Float[np.ndarray, "num orders"], shared: Float[np.ndarray, " settings"]
+        self,
+        states: Float[np.ndarray, "num n"],
+        told: Float[np.ndarray, "num orders"],
+        shared: Float[np.ndarray, " settings"],
     ) -> Ends:
         """Each row followed until one of its orders (:mod:`gradflow.ensemble.orders`) or the shared settings end it."""
         if len(states) == 0:

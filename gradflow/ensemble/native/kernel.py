@@ -10,9 +10,8 @@ The method is Tsitouras 5(4) with an integral controller (safety 0.9, factors 0.
 from stages already computed (the spectral radius seen by the fastest mode; kept when the difference is rounding).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from collections.abc import Iterator
 
 import diffrax
 from llvmlite import ir
@@ -20,7 +19,17 @@ from llvmlite import ir
 from gradflow.ensemble.native.arithmetic import DOUBLE, INT64, Lanes
 from gradflow.ensemble.native.arrays import Writer
 from gradflow.ensemble.orders import (
-    ESCAPED, FACTS, HORIZON, LEFT, MAX_REJECTS, NONFINITE, ORDERS, SETTINGS, STALLED, STATIONARY, STEP_LIMIT,
+    ESCAPED,
+    FACTS,
+    HORIZON,
+    LEFT,
+    MAX_REJECTS,
+    NONFINITE,
+    ORDERS,
+    SETTINGS,
+    STALLED,
+    STATIONARY,
+    STEP_LIMIT,
 )  # fmt: skip
 
 _STATE = ("time", "stop_time", "max_step", "quiet", "loud", "step", "radius", "num_steps", "num_rejected", "rejects",
@@ -62,7 +71,8 @@ class _Run:
         self.owner = self.builder.alloca(ir.ArrayType(INT64, width), name="owner")
         self.next = self.builder.alloca(INT64, name="next")
         self.settings = {
-            name: self.lanes.splat(self.builder.load(self._at(settings, i), typ=DOUBLE)) for i, name in enumerate(SETTINGS)
+            name: self.lanes.splat(self.builder.load(self._at(settings, i), typ=DOUBLE))
+            for i, name in enumerate(SETTINGS)
         }
         self._write()
 
@@ -215,7 +225,9 @@ class _Run:
         finite = lanes.compare("<", lanes.add(slope_size, state_size), lanes.constant(float("inf")))
         code = lanes.select(lanes.compare("<=", grad_norm, get("quiet")), lanes.constant(STATIONARY), lanes.constant(0))
         is_late = lanes.compare(">=", get("time"), get("stop_time"))
-        code = lanes.select(lanes.both(is_late, lanes.compare("==", code, lanes.constant(0))), lanes.constant(HORIZON), code)
+        code = lanes.select(
+            lanes.both(is_late, lanes.compare("==", code, lanes.constant(0))), lanes.constant(HORIZON), code
+        )
         code = lanes.select(finite, code, lanes.constant(NONFINITE))
         put("code", lanes.select(fresh, code, get("code")))
         put("fresh", lanes.constant(0.0))
@@ -324,7 +336,13 @@ class _Run:
                 self.builder.store(value, self.element(old, i), align=64)
 
     def _bookkeeping(
-        self, live: ir.Value, keep: ir.Value, is_last: ir.Value, length: ir.Value, error: ir.Value, sums: tuple[ir.Value, ...]
+        self,
+        live: ir.Value,
+        keep: ir.Value,
+        is_last: ir.Value,
+        length: ir.Value,
+        error: ir.Value,
+        sums: tuple[ir.Value, ...],
     ) -> None:
         lanes, get, put = self.lanes, self.get, self.put
         slopes, distance, size, grad = sums

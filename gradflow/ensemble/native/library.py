@@ -37,9 +37,7 @@ class Kernel:
         kind = ctypes.CFUNCTYPE(None, pointer, pointer, pointer, pointer, ctypes.c_int64, pointer, pointer)
         self._run = kind(address)
 
-    def __call__(
-        self, starts: np.ndarray, orders: np.ndarray, settings: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, starts: np.ndarray, orders: np.ndarray, settings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Ends ``(num, size)`` and facts ``(num, facts)`` of `starts` ``(num, size)`` under `orders` ``(num, orders)``."""
         starts = np.ascontiguousarray(starts, float)
         orders = np.ascontiguousarray(orders, float)

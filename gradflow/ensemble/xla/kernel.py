@@ -19,7 +19,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradflow.ensemble.orders import (
-    ESCAPED, FACTS, HORIZON, LEFT, MAX_REJECTS, NONFINITE, ORDERS, STALLED, STATIONARY, STEP_LIMIT,
+    ESCAPED,
+    FACTS,
+    HORIZON,
+    LEFT,
+    MAX_REJECTS,
+    NONFINITE,
+    ORDERS,
+    STALLED,
+    STATIONARY,
+    STEP_LIMIT,
 )  # fmt: skip
 from gradflow.ensemble.xla.fields import lane_field
 
@@ -56,9 +65,7 @@ class Kernel:
             field = lane_field(function, size)
         self._run = jax.jit(partial(_run, field, self.width), compiler_options=CPU_OPTIONS if is_cpu else None)
 
-    def __call__(
-        self, starts: np.ndarray, orders: np.ndarray, settings: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, starts: np.ndarray, orders: np.ndarray, settings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Ends ``(num, size)`` and facts ``(num, facts)`` of `starts` ``(num, size)`` under `orders` ``(num, orders)``."""
         num = len(starts)
         queue = max(self.width, 1 << (max(num, 1) - 1).bit_length())
@@ -123,7 +130,7 @@ def _begin(field: Any, y: Any, orders: Any, settings: Any, owner: Any) -> Lanes:
     code = jnp.where(grad_norm <= told["quiet"], STATIONARY, jnp.where(told["time"] >= told["stop_time"], HORIZON, 0))
     code = jnp.where(square + size < jnp.inf, code, NONFINITE)
     zero = jnp.zeros(y.shape[1])
-    numbers = {name: zero for name in _PER_LANE} | {
+    numbers = dict.fromkeys(_PER_LANE, zero) | {
         "time": told["time"],
         "step": jnp.where(told["first_step"] == 0, first, told["first_step"]),
         "code": code.astype(float),
