@@ -1,10 +1,10 @@
 """The result: which classes of limits there are, how often each is reached, how surely, and what is not known.
 
-Every start is in exactly one row of the table, and three rows are always there: undetermined, escaped, nonfinite. Knows how
-fractions are bounded; draws and saves nothing.
+Every start is in exactly one row of the table, and three rows are always there: undetermined, escaped, nonfinite. Knows
+how fractions are bounded; draws and saves nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +22,7 @@ from gradflow.intervals import (
     proportion_intervals,
     replicated_intervals,
     simultaneous_intervals,
-    unseen_mass,
+    unseen_mass_by_holdout,
     upper_bounds,
 )
 
@@ -49,6 +49,16 @@ class OpenRuns:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def at(self, rows: Int[np.ndarray, " rows"]) -> "OpenRuns":
+        """Some of them."""
+        reasons = tuple(self.reasons[row] for row in rows.tolist())
+        return OpenRuns(self.samples[rows], self.states[rows], self.times[rows], reasons)
+
+    def joined(self, other: "OpenRuns") -> "OpenRuns":
+        """Both together."""
+        pairs = ((getattr(self, name), getattr(other, name)) for name in ("samples", "states", "times"))
+        return OpenRuns(*(np.concatenate(pair) for pair in pairs), (*self.reasons, *other.reasons))
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +97,9 @@ class BasinEstimate:
         open: runs that can be continued (:func:`gradflow.basins.continue_undecided`).
         codes: for each start the number of its row, None when not kept.
         recheck: what a tighter tolerance changes, None when not asked for.
-        facts: settings, seed, versions, kernel, time taken.
+        facts: settings, kernel, version, time taken.
+        plan, collection: what the numbers were made of, for :func:`gradflow.basins.continue_undecided`; None when read
+            from a file.
     """
 
     labels: tuple[str, ...]
@@ -105,6 +117,8 @@ class BasinEstimate:
     codes: Int[np.ndarray, " samples"] | None
     recheck: Recheck | None
     facts: dict[str, Any]
+    plan: Any = field(default=None, repr=False)
+    collection: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         assert self.labels[-3:] == SPECIAL and self.time_counts.shape[1] == NUM_BINS
@@ -172,8 +186,14 @@ class BasinEstimate:
 
     @cached_property
     def unseen(self) -> UnseenMass:
-        """Bound on the fraction of starts whose class was never found."""
-        return unseen_mass(self.counts[: self.num_classes], num_undetermined=self.undetermined, level=self.level)
+        """Bound on the fraction of starts whose class was never found, undetermined ones included.
+
+        From the first quarter of the starts, and how many later ones were new to it.
+        """
+        found = slice(0, self.num_classes)
+        return unseen_mass_by_holdout(
+            self.counts[found], self.first[found], self.level, num_undetermined=self.undetermined
+        )
 
     def row(self, label: str) -> int:
         """The number of the row called `label`.
@@ -203,7 +223,7 @@ class BasinEstimate:
 
     @cached_property
     def mean_times(self) -> Float[np.ndarray, "rows two"]:
-        """Geometric mean of each row's convergence times, and the factor that one standard deviation is; NaN for none."""
+        """Geometric mean of each row's convergence times, and the factor of one standard deviation; NaN for none."""
         logs, counts = np.log(bin_centres()), self.time_counts
         total = counts.sum(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -212,7 +232,7 @@ class BasinEstimate:
         return np.exp(np.stack([mean, spread], axis=1))
 
     def unsettled_at(self, times: Any) -> Float[np.ndarray, " times"]:
-        """The share of starts that had not come to a limit by each flow time: how "undetermined" falls with the horizon."""
+        """The share of starts without a limit by each flow time: how "undetermined" falls with the horizon."""
         settled = self.time_counts[: self.num_classes].sum(axis=0)
         wanted = np.asarray(times, dtype=float)
         return 1.0 - np.array([settled[bin_centres() <= t].sum() for t in wanted]) / self.num_samples

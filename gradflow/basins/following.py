@@ -1,9 +1,9 @@
 """Starts followed to a named limit, or to the reason why there is none.
 
-The kernel stops where the gradient is small; a small gradient is no limit yet. Each stop is examined: at an unstable point
-the trajectory is followed on with steps that resolve the instability until it has left, or until longer was waited
-than rounding needs to leave any unstable point (only then is it at a saddle); where nothing critical is within reach the
-threshold is lowered and the trajectory goes on. Each start is treated by itself, so its fate does not depend on the others.
+The kernel stops where the gradient is small; a small gradient is no limit yet. Each stop is examined: at an unstable
+point the trajectory is followed on with steps that resolve the instability until it has left, or until longer was
+waited than rounding needs to leave any unstable point (only then is it at a saddle); where nothing critical is within
+reach the threshold is lowered and the trajectory goes on. Each start is treated by itself, whatever the others do.
 """
 
 from dataclasses import dataclass, replace
@@ -168,15 +168,15 @@ class Follower:
         return replace(ends, codes=codes, times=when), has_dwelt
 
     def _rescued(self, states: np.ndarray, ends: Ends) -> Ends:
-        """The same ends, with those that explicit steps could not follow across kinks done by :func:`gradflow.integrate`."""
+        """The same ends; those that explicit steps could not follow across kinks by :func:`gradflow.integrate`."""
         rows = np.flatnonzero(np.isin(ends.codes, (orders.STEP_LIMIT, orders.STALLED)))
         if len(rows) == 0 or not has_pieces(self.flow):
             return ends
         rtol, atol, _, max_norm, max_steps = self.shared
         for row in rows:
             start = jax.tree.map(lambda leaf: leaf[0], self._batch(states[[row]]))
-            run = integrate(self.flow, start, self.t1, rtol=rtol, atol=atol, max_norm=max_norm, max_steps=int(max_steps),
-                            progress=False)  # fmt: skip
+            run = integrate(self.flow, start, self.t1, rtol=rtol, atol=atol, max_norm=max_norm,
+                            max_steps=int(max_steps), progress=False)  # fmt: skip
             later = Ends(
                 self.ensemble.flatten(jax.tree.map(lambda leaf: np.asarray(leaf)[None], run.endpoint)),
                 np.array([_CODES.get(run.status, orders.STALLED)]),

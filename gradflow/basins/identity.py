@@ -7,8 +7,9 @@ import jax
 import numpy as np
 
 from gradflow.basins.jobs import Plan
-from gradflow.engines.facts import facts_reader
+from gradflow.engines.facts import process_facts
 from gradflow.samplers.blocks import words_of_key
+from gradflow.samplers.descriptions import described
 
 _PROBES = 4
 
@@ -16,8 +17,7 @@ _PROBES = 4
 def identity(plan: Plan) -> dict[str, Any]:
     """Everything that decides the numbers of a plan.
 
-    A flow's field and a sampler's law are told by what they compute: the operations of the field with its data, and the
-    first starts. A user's function is known by that alone, since it has no other text.
+    A flow is told by its velocities at the first starts, to the last bit: a user's function has no other text.
     """
     numbers = (
         "num_samples",
@@ -32,23 +32,21 @@ def identity(plan: Plan) -> dict[str, Any]:
         "chunk_size",
     )
     starts = plan.sampler.starts(plan.key, np.arange(min(_PROBES, plan.sampler.size or _PROBES)))
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(starts)]
-    example = jax.tree.map(lambda leaf: np.asarray(leaf[0]), starts)
-    field = jax.make_jaxpr(plan.flow.vector_field)(example)
-    constants = [np.asarray(value) for value in field.consts]
-    at_starts = [np.asarray(leaf) for leaf in jax.tree.leaves(plan.flow.vector_field(example))]
+    velocities = jax.vmap(plan.flow.vector_field)(starts)
+    digest = lambda tree: _digest([np.asarray(leaf) for leaf in jax.tree.leaves(tree)])  # noqa: E731
     known = {} if plan.known is None else {
-        name: _digest([np.asarray(leaf) for leaf in jax.tree.leaves(params)]) for name, params in plan.known.items()
+        name: digest(params) for name, params in plan.known.items()
     }  # fmt: skip
     return {
         "flow": type(plan.flow).__name__,
-        "field": _digest([*constants, *at_starts]),
-        "sampler": type(plan.sampler).__name__,
-        "starts": _digest(leaves),
+        "problem": type(plan.flow.problem).__name__,
+        "field": digest(velocities),
+        "sampler": described(plan.sampler),
+        "starts": digest(starts),
         "key": [int(word) for word in np.ravel(words_of_key(plan.key))],
         "known": known,
         **{name: getattr(plan, name) for name in numbers},
-        "versions": facts_reader()(),
+        "versions": {name: value for name, value in process_facts().items() if name != "JAX_ENABLE_X64"},
     }
 
 

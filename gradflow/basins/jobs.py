@@ -1,7 +1,7 @@
 """A chunk of an estimate: starts drawn, followed, named and tallied. What runs on a worker, wherever that is.
 
-A job is made of what decides its numbers and builds its compiled parts on first use, once per process. What a chunk comes to
-depends on the job and on the chunk's number only.
+A job is made of what decides its numbers and builds its compiled parts on first use, once per process. What a chunk
+comes to depends on the job and on the chunk's number only.
 """
 
 import functools
@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
+from gradflow.basins.collecting import is_open
 from gradflow.basins.following import Fates, Follower
 from gradflow.basins.tallies import Tallies, Tally, empty, tallied
 from gradflow.ensemble import Ensemble, gradient_level, shared_settings
@@ -111,19 +112,19 @@ class BasinJob:
         sampler = self.plan.sampler
         labels, groups, places = classes(fates)
         replicates = np.asarray(sampler.replicate(numbers))
-        tally = tallied(places, len(labels) + (0 if groups is None else len(groups)), replicates, sampler.num_replicates,
-                        numbers, states, fates.ends.states, fates.ends.times, fates.ends.num_steps)  # fmt: skip
-        split = len(labels)
+        split, ends = len(labels), fates.ends
+        tally = tallied(places, split + (0 if groups is None else len(groups)), replicates, sampler.num_replicates,
+                        numbers, states, ends.states, ends.times, ends.num_steps)  # fmt: skip
         blank: Tally = empty(sampler.num_replicates, states.shape[1])
         whole = Tallies(
             labels, tally.at(slice(0, split)), groups, blank if groups is None else tally.at(slice(split, None))
         )
         found = whole.arrays()
-        undecided = np.array([not label.is_decided for label in labels] + [False], dtype=bool)
+        undecided = np.array([is_open(label) for label in labels] + [False], dtype=bool)
         rows = np.flatnonzero(undecided[np.minimum(places, split)])
-        found |= {"open_samples": numbers[rows], "open_states": fates.ends.states[rows], "open_times": fates.ends.times[rows],
+        found |= {"open_samples": numbers[rows], "open_states": ends.states[rows], "open_times": ends.times[rows],
                   "open_labels": places[rows].astype(np.int32)}  # fmt: skip
-        return found | ({"codes": places.astype(np.int32)} if self.keeps_codes else {})
+        return found | ({"codes": places.astype(np.int32), "samples": numbers} if self.keeps_codes else {})
 
 
 def make_follower(plan: Plan) -> Follower:

@@ -162,5 +162,5 @@ def empty(num_replicates: int, size: int) -> Tally:
     """No classes yet."""
     whole = np.zeros(0, np.int64)
     nothing = np.zeros((0, size))
-    return Tally(np.zeros((0, num_replicates), np.int64), np.zeros((0, NUM_BINS), np.int64), whole, whole, nothing, nothing,
-                 np.zeros(0))  # fmt: skip
+    counts, times = np.zeros((0, num_replicates), np.int64), np.zeros((0, NUM_BINS), np.int64)
+    return Tally(counts, times, whole, whole, nothing, nothing, np.zeros(0))
