@@ -135,10 +135,10 @@ def test_failures_without_end_end_the_run(engine):
 @engines
 def test_a_run_that_has_enough_stops_after_the_same_chunk_whatever_the_engine(engine):
     fold = Sum()
-    job = Draws(num_chunks=1000, seconds=0.0005)
+    job = Draws(num_chunks=1000, bad=(0, 3), seconds=0.0005)
     outcome, _ = run(job, engine, fold=fold, is_enough=lambda: len(fold.indices) >= 5)
     assert outcome.ending is Ending.ENOUGH and outcome.num_folded == 5
-    assert fold.indices == [0, 1, 2, 3, 4] and len(job.log) < 100
+    assert fold.indices == [1, 2, 4, 5, 6] and len(job.log) < 100
 
 
 @engines
@@ -155,23 +155,6 @@ def test_numbers_are_taken_only_as_there_is_room(engine):
     for index, _ in engine.results(Draws(num_chunks=200), indices()):
         seen.append(index)
     assert sorted(seen) == list(range(200)) and max(ahead) <= 2 * 3
-
-
-def test_a_slow_chunk_is_not_overtaken_without_bound():
-    release = threading.Event()
-
-    class Stuck(Draws):
-        def __call__(self, index):
-            if index == 0:
-                release.wait(20)
-            return super().__call__(index)
-
-    job = Stuck(num_chunks=500)
-    results = Threads(2).results(job, iter(range(500)))
-    threading.Timer(0.2, release.set).start()
-    first = [next(results)[0] for _ in range(31)]
-    assert first == list(range(1, 32)) and not release.is_set()
-    assert sorted(index for index, _ in results) == [0, *range(32, 500)]
 
 
 def test_a_window_holds_no_more_than_its_limit_and_span():
@@ -196,6 +179,16 @@ def test_threads_compute_at_the_same_time():
             return super().__call__(index)
 
     assert run(Meeting(num_chunks=4), Threads(2))[0].is_complete
+
+
+def test_closed_threads_begin_nothing_more_and_end():
+    job, before = Draws(seconds=0.03), threading.active_count()
+    results = Threads(2).results(job, iter(range(12)))
+    assert next(results)[0] == 0
+    results.close()
+    while threading.active_count() > before:
+        time.sleep(0.01)
+    assert sorted(job.log) in ([0, 1], [0, 1, 2])  # 0 and 1 were computed, 3 was in the queue
 
 
 def test_an_engine_that_loses_chunks_is_not_believed():
@@ -235,14 +228,6 @@ def test_a_resumed_run_computes_what_is_missing_and_gives_the_same_bytes(tmp_pat
     assert sorted(job.log) == sorted(set(range(12)) - set(present)) and outcome.num_found == len(present) >= 2
     assert resumed.total == straight.total and resumed.indices == list(range(12)) and outcome.is_complete
     assert contents(tmp_path / "run") == contents(tmp_path / "straight")
-
-
-def test_a_complete_run_is_only_read(tmp_path):
-    with open_run(tmp_path / "run", SETTINGS) as folder:
-        _, first = run(Draws(), folder=folder)
-        job = Draws()
-        outcome, again = run(job, folder=folder)
-    assert job.log == [] and again.total == first.total and outcome.num_found == 12 and outcome.is_complete
 
 
 @pytest.mark.parametrize(
@@ -337,6 +322,17 @@ def test_the_second_signal_acts_as_usual(tmp_path):
     assert read_run(tmp_path / "run").indices() == [0, 1, 2, 3, 4]
 
 
+def test_an_interrupted_run_hands_over_what_lies_behind_a_gap():
+    class Leaping(AbstractEngine):
+        def results(self, job, indices):
+            given = [next(indices) for _ in range(5)]
+            yield from ((index, job(index)) for index in given if index != 1)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    outcome, fold = run(Draws(), Leaping())
+    assert outcome.ending is Ending.INTERRUPTED and fold.indices == [0, 2, 3, 4] and outcome.num_folded == 4
+
+
 def test_an_ignored_signal_stays_ignored_and_other_threads_hear_none():
     usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -358,7 +354,7 @@ import sys, time, numpy as np
 from gradflow.engines import Threads, open_run, run_chunks
 
 class Job:
-    num_chunks = 60
+    num_chunks = int(sys.argv[2])
     def __call__(self, index):
         time.sleep(0.004)
         return {"x": np.random.default_rng(index).normal(size=3000), "index": np.array(index)}
@@ -370,30 +366,32 @@ print(outcome, flush=True)
 """
 
 
-def finished(path):
+def finished(path, num_chunks):
     """What an undisturbed writer says in the end."""
-    return subprocess.run([sys.executable, "-c", WRITER, path], capture_output=True, text=True, check=True).stdout
+    command = [sys.executable, "-c", WRITER, path, str(num_chunks)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def test_killed_runs_lose_nothing_that_was_written_and_end_with_the_same_bytes(tmp_path):
     num_kills = int(os.environ.get("GRADFLOW_KILLS", "3"))
+    num_chunks = 20 * num_kills
     rng = np.random.default_rng(0)
-    kept = num_killed = 0
+    kept = 0
     for _ in range(num_kills):
-        with subprocess.Popen(
-            [sys.executable, "-c", WRITER, tmp_path / "run"], stdout=subprocess.PIPE, text=True
-        ) as writer:
+        command = [sys.executable, "-c", WRITER, tmp_path / "run", str(num_chunks)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
             assert writer.stdout.readline() == "begun\n"
-            time.sleep(rng.uniform(0, 0.12 * 3 / num_kills))
+            enough = kept + rng.integers(1, 10)
+            while len(read_run(tmp_path / "run").indices()) < enough:
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0, 0.005))
             writer.kill()
-            num_killed += "complete" not in writer.stdout.read()
-        found = len(read_run(tmp_path / "run").indices())
-        assert kept <= found
-        kept = found
-    assert num_killed >= num_kills / 2 and kept > 0
-    assert "complete after 60 of 60" in finished(tmp_path / "straight")
-    resumed = finished(tmp_path / "run")
-    assert f"complete after 60 of 60 chunks ({kept} from before)" in resumed and "damaged" not in resumed
+            assert "complete" not in writer.stdout.read()
+        kept, before = len(read_run(tmp_path / "run").indices()), kept
+        assert kept > before
+    assert f"complete after {num_chunks} of {num_chunks}" in finished(tmp_path / "straight", num_chunks)
+    resumed = finished(tmp_path / "run", num_chunks)
+    assert f"complete after {num_chunks} of {num_chunks} chunks ({kept} from before)\n" in resumed
     assert contents(tmp_path / "run") == contents(tmp_path / "straight")
 
 

@@ -1,5 +1,6 @@
 """Part files and run folders: what was written comes back bit for bit, and every kind of damage or mix-up is found."""
 
+import contextlib
 import dataclasses
 import enum
 import errno
@@ -368,6 +369,16 @@ def test_a_full_disk_is_named_and_leaves_whole_parts_only(mounted):
         assert len(found) >= 3 and found == list(range(len(found)))
         folder.reader.part_path(0).unlink()
         folder.write(len(found), {"x": np.full(4000, 0)})
+
+
+def test_a_disk_that_is_full_from_the_start_is_found_before_anything_is_computed(mounted):
+    place = mounted("size=100k")
+    with open_run(place / "run", SETTINGS):
+        pass
+    with open(place / "filler", "wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(bytes(1024))
+    assert "probe could not be written because the disk is full" in refusal(place / "run", OutOfSpace)
 
 
 def test_a_limit_on_the_size_of_files_is_named_too(tmp_path):

@@ -29,7 +29,11 @@ KIND = "gradflow_run"
 """Key of ``settings.json`` that holds the format; what lacks it is no run folder."""
 
 ASIDE, SET_ASIDE = ".tmp", ".corrupt"
+PROBE = 4096
+"""Bytes that must find room before anything is computed."""
+
 MOST_SHOWN = 8
+"""Differing fields in a message."""
 
 _NAME = re.compile(r"part-(\d{6,})\.npz")
 _NO_ROOM = {
@@ -140,7 +144,7 @@ def open_run(path: str | os.PathLike[str], settings: Mapping[str, Any]) -> Itera
             stack.enter_context(locked(place / LOCK))
             reader = _reader(place, asked)
             _sweep(place / PARTS)
-            _write_whole(place / PARTS / "probe", b"", keep=False)
+            _write_whole(place / PARTS / "probe", bytes(PROBE), keep=False)
         except OSError as error:
             if error.errno is None or isinstance(error, OutOfSpace):  # these say already what is wrong
                 raise
