@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from gradflow import checks, intervals
-from gradflow.basins.estimates import OpenRuns
+from gradflow.basins.estimates import SPECIAL, OpenRuns
 from gradflow.basins.tallies import Tallies
 from gradflow.naming.groups import Groups
 from gradflow.naming.labels import Label
@@ -110,7 +110,8 @@ class Fold:
         if self.half_width is None or self.collection is None:
             return False
         tallies = self.collection.tallies
-        counts = np.concatenate([tallies.labelled.counts.sum(axis=1), tallies.grouped.counts.sum(axis=1)])
+        special = np.zeros(len(SPECIAL), np.int64)
+        counts = np.concatenate([tallies.labelled.counts.sum(axis=1), tallies.grouped.counts.sum(axis=1), special])
         return bool(intervals.look(counts, self.half_width, self.level).is_enough)
 
     def result(self) -> Collection:

@@ -23,8 +23,8 @@ SMALLEST = 1e-13
 def compare_basins(first: BasinEstimate, second: BasinEstimate, level: float = 0.95) -> PairedComparison:
     """Differences of fractions between two estimates of the same starts (common random numbers).
 
-    Start i is the same in both, so what it costs two independent estimates in variance mostly cancels; the result says how
-    much was gained. Differences are second minus first.
+    Start i is the same in both, so most of the variance of two independent estimates cancels; the result says how much
+    was gained. Differences are second minus first.
 
     Raises:
         InputError: another sampler, key or number of starts, or estimates that did not keep the class of every start.
@@ -34,9 +34,7 @@ def compare_basins(first: BasinEstimate, second: BasinEstimate, level: float = 0
             estimate.codes is not None and estimate.plan is not None, name, "have kept the class of every start",
             "an estimate without", "Pass keep_codes=True to estimate_basins.",
         )  # fmt: skip
-    drawn = [
-        (described(e.plan.sampler), np.ravel(words_of_key(e.plan.key)).tolist(), e.num_samples) for e in (first, second)
-    ]
+    drawn = [(described(e.plan.sampler), list(words_of_key(e.plan.key)), e.num_samples) for e in (first, second)]
     checks.require(
         drawn[0] == drawn[1], "second", "have the starts of the first: the same sampler, key and number", drawn[1],
         "Estimate both with the same sampler, key and num_samples.",

@@ -19,9 +19,10 @@ from gradflow.intervals import (
     PairedComparison,
     UnseenMass,
     envelopes,
+    look,
     proportion_intervals,
     replicated_intervals,
-    simultaneous_intervals,
+    unseen_mass,
     unseen_mass_by_holdout,
     upper_bounds,
 )
@@ -29,6 +30,8 @@ from gradflow.intervals import (
 UNDETERMINED, ESCAPED, NONFINITE = "undetermined", "escaped", "nonfinite"
 SPECIAL = (UNDETERMINED, ESCAPED, NONFINITE)
 """Rows that every estimate has; the first counts starts whose limit is not known."""
+
+FEWEST_FOR_HOLDOUT = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +60,10 @@ class OpenRuns:
 
     def joined(self, other: "OpenRuns") -> "OpenRuns":
         """Both together."""
-        pairs = ((getattr(self, name), getattr(other, name)) for name in ("samples", "states", "times"))
-        return OpenRuns(*(np.concatenate(pair) for pair in pairs), (*self.reasons, *other.reasons))
+        return OpenRuns(
+            np.concatenate([self.samples, other.samples]), np.concatenate([self.states, other.states]),
+            np.concatenate([self.times, other.times]), (*self.reasons, *other.reasons),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,24 +159,37 @@ class BasinEstimate:
 
     @cached_property
     def intervals(self) -> Intervals:
-        """Each row's interval by itself: Clopper-Pearson, or Student's over replicates of a design."""
-        return self._replicated(1) if self._has_replicates else proportion_intervals(
-            self.counts, self.num_samples, self.level
-        )  # fmt: skip
+        """Each row's interval by itself.
 
-    @cached_property
-    def wilson(self) -> Intervals | None:
-        """Each row's Wilson interval, the shorter one; None for a design."""
-        if self._has_replicates:
-            return None
-        return proportion_intervals(self.counts, self.num_samples, self.level, "wilson")
+        Clopper-Pearson; Student's over the replicates of a design; where the run ended as soon as the fractions were
+        known well enough, the confidence sequence, which keeps its level for all that.
+        """
+        return self._limits(1)
 
     @cached_property
     def simultaneous(self) -> Intervals:
         """Intervals that hold for all rows together."""
+        return self._limits(len(self.counts))
+
+    @cached_property
+    def wilson(self) -> Intervals | None:
+        """Each row's Wilson interval, the shorter one; None for a design, and where the run itself chose its length."""
+        if self._has_replicates or self._is_sequential:
+            return None
+        return proportion_intervals(self.counts, self.num_samples, self.level, "wilson")
+
+    @property
+    def _is_sequential(self) -> bool:
+        return self.facts.get("half_width") is not None
+
+    def _limits(self, num_joint: int) -> Intervals:
         if self._has_replicates:
-            return self._replicated(len(self.counts))
-        return simultaneous_intervals(self.counts, self.num_samples, self.level)
+            return self._replicated(num_joint)
+        if self._is_sequential:
+            # Every row shares the error of the looks, as in the rule that stopped the run.
+            wanted = look(self.counts, self.facts["half_width"], self.level)
+            return wanted.intervals
+        return proportion_intervals(self.counts, self.num_samples, self.level, num_joint=num_joint)
 
     def _replicated(self, num_joint: int) -> Intervals:
         sizes = self.replicate_counts.sum(axis=0)
@@ -191,6 +209,8 @@ class BasinEstimate:
         From the first quarter of the starts, and how many later ones were new to it.
         """
         found = slice(0, self.num_classes)
+        if self.num_samples < FEWEST_FOR_HOLDOUT:
+            return unseen_mass(self.counts[found], num_undetermined=self.undetermined, level=self.level)
         return unseen_mass_by_holdout(
             self.counts[found], self.first[found], self.level, num_undetermined=self.undetermined
         )

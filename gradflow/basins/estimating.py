@@ -23,7 +23,7 @@ from gradflow.basins.identity import identity
 from gradflow.basins.jobs import BasinJob, Plan
 from gradflow.engines.engine import AbstractEngine
 from gradflow.engines.folders import RunFolder, open_run
-from gradflow.engines.running import RunOutcome, run_chunks
+from gradflow.engines.running import Ending, RunOutcome, run_chunks
 from gradflow.engines.threads import Threads
 from gradflow.ensemble.batches import DEFAULT_MAX_STEPS, DEFAULT_RTOL
 from gradflow.flow import AbstractFlow
@@ -97,6 +97,7 @@ def estimate_basins(
     Raises:
         InputError: a wrong argument. Whatever becomes of a start is a row of the result, never an exception.
         KeyboardInterrupt: after the chunks in hand were kept; the same call with the same folder goes on.
+        RuntimeError: chunk after chunk could not be computed at all.
     """
     begun = time.monotonic()
     plan = _plan(flow, sampler, key, num_samples, t1, rtol, atol, grad_tol, max_norm, max_steps, known, tolerance,
@@ -116,9 +117,14 @@ def estimate_basins(
     else:
         with open_run(folder, settings_of(plan, keeps, half_width)) as place:
             outcome = run(place)
-    if outcome.signal is not None or fold.collection is None:
+    if outcome.signal is not None:
         raise KeyboardInterrupt(str(outcome))
-    facts = {"level": level, "wall_seconds": time.monotonic() - begun, "outcome": str(outcome), "version": __version__,
+    if outcome.ending is Ending.FAILING or fold.collection is None:
+        raise RuntimeError(f"{outcome}; what was computed is kept in the folder, if there is one")
+    for failure in outcome.failures:
+        fold.add(failure.index, job.lost(failure.index))
+    facts = {"level": level, "half_width": half_width,
+             "wall_seconds": time.monotonic() - begun, "outcome": str(outcome), "version": __version__,
              "kernel": job.follower.ensemble.kernel_name, "grad_tol": job.follower.quiet,
              "max_norm": float(job.follower.shared[3]), "num_failed": len(outcome.failures),
              **{n: getattr(plan, n) for n in _SHOWN}}  # fmt: skip

@@ -17,7 +17,7 @@ from jaxtyping import Int
 from gradflow.basins.collecting import is_open
 from gradflow.basins.following import Fates, Follower
 from gradflow.basins.tallies import Tallies, Tally, empty, tallied
-from gradflow.ensemble import Ensemble, gradient_level, shared_settings
+from gradflow.ensemble import Ends, Ensemble, gradient_level, shared_settings
 from gradflow.flow import AbstractFlow
 from gradflow.naming.choosing import namer_for
 from gradflow.naming.groups import Groups, locate, merge
@@ -29,6 +29,8 @@ PILOT = 256
 """Starts, the first ones, from which scales are taken: always the same, whatever the number of samples."""
 
 LARGEST_NORM = 1e150
+
+NOT_COMPUTED = Label("undetermined: its chunk could not be computed", "undetermined")
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,16 @@ class BasinJob:
         states = follower.ensemble.flatten(self.plan.sampler.starts(self.plan.key, numbers))
         fates = follower.follow(states, numbers)
         return self.counted(states, numbers, fates)
+
+    def lost(self, index: int) -> dict[str, np.ndarray]:
+        """What stands for chunk `index` when it could not be computed: undetermined starts, at their starts."""
+        numbers = self.numbers(index)
+        states = self.follower.ensemble.flatten(self.plan.sampler.starts(self.plan.key, numbers))
+        zero, whole = np.zeros(len(numbers)), np.zeros(len(numbers), np.int64)
+        ends = Ends(states, whole, zero, zero, zero, whole, whole)
+        labels = np.full(len(numbers), None, object)
+        labels[:] = NOT_COMPUTED
+        return self.counted(states, numbers, Fates(ends, (), labels))
 
     def counted(self, states: np.ndarray, numbers: np.ndarray, fates: Fates) -> dict[str, np.ndarray]:
         """The tallies of some fates as arrays, with the states of those that were left open."""
