@@ -171,6 +171,13 @@ def test_far_and_nonfinite_endpoints_are_undetermined():
     assert not any(label.is_decided for label in labels.UNDECIDED)
 
 
+def test_a_small_gradient_far_from_the_minimum_of_a_flat_valley_is_no_limit():
+    valley = polynomial(xx=5e-11, yy=0.5)
+    names = namer(valley).names(np.array([[1.0, 0.0], [1e-9, 0.0]]), has_dwelt=np.ones(2, dtype=bool))
+    assert names.label_of(0) == labels.NOT_CRITICAL
+    assert names.label_of(1) is None
+
+
 def test_a_continuum_of_minima_is_one_class():
     names = namer(HYPERBOLA).names(on_hyperbola(60, noise=1e-6))
     settled = settle(HYPERBOLA, np.zeros(2), names.groups)
@@ -300,12 +307,29 @@ def test_what_lies_between_two_groups_is_ambiguous_and_what_is_far_is_a_group():
     assert (len(resolve(other_key).groups), resolve(other_key).ambiguous) == (2, 0)
 
 
+def test_points_of_different_index_or_nullity_are_never_one_group():
+    values, keys = [[1.0, 2.0]] * 4, [[0, 0], [1, 0], [0, 0], [0, 1]]
+    tally, members = collect(made(values, keys=keys), 1e-6)
+    assert tally.counts.tolist() == [2, 1, 1]
+    assert members.tolist() == [0, 1, 0, 2]
+    assert len(merge(tally, tally)) == len(resolve(tally).groups) == 3
+
+
 def test_the_representative_is_the_smallest_sample_number():
     values = np.array([[1.0, 0.0], [1.0, 1e-8], [1.0, 2e-8]])
     tally = merge(collect(made(values[:1], [30]), 1e-6)[0], collect(made(values[1:], [7, 12]), 1e-6)[0])
     assert (tally.first.tolist(), tally.counts.tolist()) == ([7], [3])
     np.testing.assert_array_equal(tally.params[0], values[1])
     assert tally.reach[0] == pytest.approx(1e-8)
+
+
+def test_clusters_within_ten_tolerances_are_one_group_under_the_smallest_sample_number():
+    tally = collect(made([[1.0, 5e-6], [1.0, 0.0], [1.0, 0.0], [1.0, -4e-6]], [9, 2, 8, 4]), 1e-6)[0]
+    resolution = resolve(tally)
+    assert (len(tally), len(resolution.groups), resolution.ambiguous) == (3, 1, 0)
+    assert (resolution.groups.first.tolist(), resolution.groups.counts.tolist()) == ([2], [4])
+    assert resolution.groups.spread[0] == pytest.approx(5e-6)
+    np.testing.assert_array_equal(resolution.groups.params[0], [1.0, 0.0])
 
 
 def test_the_number_of_groups_is_bounded_and_the_rest_is_counted(monkeypatch):

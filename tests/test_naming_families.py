@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 import gradflow as gf
-from gradflow.critical_sets import balanced, critical_values, deep_linear, relu_cones, shallow_linear
-from gradflow.naming import labels, merge, namer_for, settle
+from gradflow.critical_points import classification
+from gradflow.critical_sets import NOISE_FLOOR, balanced, critical_values, deep_linear, relu_cones, shallow_linear
+from gradflow.naming import examine, labels, merge, namer_for, settle
+from gradflow.naming.evaluation import evaluator
+from gradflow.naming.features import features
 from gradflow.naming.linear import captured
+from gradflow.naming.tolerances import linear_rounding
 from gradflow.regularizers import Balance
 
 DEEP = gf.Regression(gf.networks.Linear((4, 4, 4, 2)), np.eye(4), np.eye(2, 4) * [[2.0], [1.0]])
@@ -74,6 +78,15 @@ def test_captured_counts_of_a_batch_are_those_that_theory_recognises(deep_points
         assert defect[number] == pytest.approx(point.capture_defect, rel=1e-6, abs=1e-12)
 
 
+def test_rounding_of_eigenvalues_is_bounded_as_in_classify(deep_points):
+    flat = np.stack([np.concatenate([np.ravel(layer) for layer in state]) for state in deep_points])
+    eps = np.finfo(float).eps
+    terms = [classification._curvature_of_terms(DEEP, state) for state in deep_points]
+    floor = NOISE_FLOOR * DEEP.gradient_scale / DEEP.weight_scale
+    np.testing.assert_allclose(linear_rounding(DEEP, flat, 40), np.maximum(32 * 40 * eps * np.array(terms), floor))
+    np.testing.assert_array_equal(linear_rounding(RELU, flat, 40), 0.0)
+
+
 def test_a_slow_passage_of_a_deep_linear_saddle_is_never_a_limit(deep_points):
     states = [shaken(state, size) for state in deep_points for size in (1e-3, 1e-6)]
     names = namer(DEEP).names(stacked(states))
@@ -81,6 +94,14 @@ def test_a_slow_passage_of_a_deep_linear_saddle_is_never_a_limit(deep_points):
     assert kinds <= {"global_minimum", "undetermined", "not_critical"}
     tiny = [shaken(tuple(np.zeros(shape) for shape in DEEP.network.shapes), 1e-4)]
     assert namer(DEEP).names(stacked(tiny)).labels[0] in (labels.SLOW, labels.PASSING)
+
+
+def test_a_non_strict_saddle_is_a_limit_only_where_the_flow_stays(deep_points):
+    near = stacked([shaken(deep_points[0], 1e-14)])
+    assert namer(DEEP).names(near).labels == (labels.SLOW,)
+    assert namer(DEEP).names(near, has_dwelt=dwelt([near])).labels[0].text == "non-strict saddle {s_1}"
+    at_rest = stacked([tuple(np.zeros(shape) for shape in DEEP.network.shapes)])
+    assert namer(DEEP).names(at_rest).labels[0].text == "non-strict saddle {}"
 
 
 def test_only_states_below_the_second_critical_value_are_named_by_their_loss(deep_points):
@@ -156,7 +177,11 @@ def test_regularised_shallow_networks_are_named_by_001s_classes():
         word = "global minimum" if entry.is_global else "strict saddle"
         assert names.label_of(number).text == f"{word} {shown}"
         assert names.label_of(number).loss == pytest.approx(entry.loss)
-    passing = namer(problem).names(stacked(states))
+    row, chosen = names.params[-1:], namer(problem)
+    evaluate = evaluator(problem, stacked(states))
+    assert chosen._critical(evaluate, row, classes[-1].loss, 0) is labels.CONTRADICTION  # a saddle without descent
+    assert chosen._critical(evaluate, row, classes[-1].loss + 0.1, 1) is labels.CONTRADICTION
+    passing = chosen.names(stacked(states))
     assert {label.text for label in passing.labels} == {"global minimum {s_1, s_2}", labels.PASSING.text}
 
 
@@ -226,6 +251,18 @@ def test_images_under_permutations_and_signs_are_one_class():
     settled = settle(problem, teacher, merge(halves[1].groups, halves[0].groups))
     assert [label.text for label in settled.labels] == ["global minimum, loss 0"]
     assert settled.counts() == {settled.labels[0]: 48}
+
+
+def test_features_of_networks_are_functions_on_the_data_and_change_under_no_symmetry():
+    problem, teacher = tanh_problem()
+    states = [teacher, shaken(teacher, 0.3), *list(images(shaken(teacher, 0.3)))[::13]]
+    evaluate = evaluator(problem, stacked(states))
+    examination = examine(problem, stacked(states))
+    values = features(problem, evaluate, examination, np.arange(6), np.zeros(6, dtype=bool)).values
+    rms = np.sqrt(np.mean(problem.Y**2))
+    np.testing.assert_allclose(values[0, 1:25] * rms, np.ravel(problem.Y), atol=1e-12)
+    np.testing.assert_allclose(values[2:], np.tile(values[1], (4, 1)), rtol=1e-9, atol=1e-12)
+    assert np.abs(values[1] - values[0])[1:25].max() > 1e-2
 
 
 def test_images_of_a_known_point_have_its_name():
