@@ -22,7 +22,7 @@ import report
 from workers import Failure, Worker
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PATIENCE = 900.0
+PATIENCE = 300.0
 """Seconds that building or a single run may take before the method is given up."""
 
 
@@ -70,7 +70,7 @@ class Bench:
 
     def affordable(self, method, key, wanted, times):
         """How many of `wanted` starts a run within the budget has, from the rate on a few."""
-        budget = self.budget * (5 if method.batched else 1)
+        budget = self.budget * method.patience
         count = min(wanted, 64 if method.batched else 2)
         while True:
             self.prepare(method, key, count, times)
@@ -172,6 +172,14 @@ def _filled(bench, row, method, exact, count, laps, ends):
     )  # fmt: skip
 
 
+def merged(old, new):
+    """The rows of both, the new ones instead of old ones of the same name, in the table's order."""
+    name = lambda row: (row.problem, row.rtol, row.wanted, row.method)  # noqa: E731
+    rows = {name(row): row for row in [*old, *new]}
+    order = list(peers.methods())
+    return sorted(rows.values(), key=lambda row: (*name(row)[:3], order.index(row.method)))
+
+
 def parsed(arguments):
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -181,7 +189,8 @@ def parsed(arguments):
     parser.add_argument("--sizes", default="1024,16384", help="numbers of starts, with commas")
     parser.add_argument("--rtols", default="1e-6,1e-8", help="tolerances, with commas; atol is 1e-3 rtol")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds")
-    parser.add_argument("--budget", type=float, default=20.0, help="CPU seconds that one run should take at most")
+    parser.add_argument("--budget", type=float, default=3.0, help="CPU seconds that one run should take at most")
+    parser.add_argument("--add", action="store_true", help="keep rows of earlier runs that this one leaves alone")
     parser.add_argument("--cores", default="0,1", help="the one or two cores to use")
     parser.add_argument("--out", type=Path, default=DOCS / "benchmarks_basins.md", help="the table to write")
     return parser.parse_args(arguments)
@@ -197,6 +206,8 @@ def main(arguments=None):
         sys.exit(f"unknown methods {unknown}; known: {', '.join(known)}")
     cores = [int(core) for core in asked.cores.split(",")]
     bench = Bench(cores, 1.0 if asked.quick else asked.budget, 1 if asked.quick else asked.rounds)
+    raw = peers.cache_folder() / "basins.json"
+    old = [Row(**row) for row in json.loads(raw.read_text())] if asked.add and raw.exists() else []
     rows: list[Row] = []
     try:
         for letter in asked.problems.split(","):
@@ -210,9 +221,9 @@ def main(arguments=None):
                              and row.count < row.wanted}  # fmt: skip
                     todo = [method for method in chosen if method.name not in small]
                     rows += measure(bench, problem, exact, rtol, size, todo)
-                    report.write(asked.out, rows, bench.rounds)
-                    raw = peers.cache_folder() / "basins.json"
-                    raw.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+                    every = merged(old, rows)
+                    report.write(asked.out, every, bench.rounds)
+                    raw.write_text(json.dumps([asdict(row) for row in every], indent=1))
     finally:
         bench.close()
     print(f"written: {asked.out}")

@@ -32,7 +32,7 @@ class Method:
     `build(problem, rtol, starts, times)` returns a function that integrates all `starts` and is compiled: its first
     call is as fast as the next. `times` are the stop times, for a method that `needs_times` since it has no stop test.
     Methods of one `process` share a worker. `measured_on_two` methods are also timed on two cores. The rate of a
-    `batched` method depends on how many starts it has at once.
+    `batched` method depends on how many starts it has at once; `patience` multiplies the time that a run may take.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Method:
     needs_times: bool = False
     measured_on_two: bool = False
     batched: bool = False
+    patience: float = 1.0
 
 
 def methods() -> dict[str, Method]:

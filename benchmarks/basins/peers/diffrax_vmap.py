@@ -185,11 +185,13 @@ def _search(problem, fields, starts):
     return min(seconds, key=seconds.get)
 
 
+def _method(name, label, build, *, patience, measured_on_two=False):
+    return Method(name, label, "diffrax", build, measured_on_two=measured_on_two, batched=True, patience=patience)
+
+
 METHODS = (
-    Method(
-        "diffrax-chunk", "diffrax Tsit5, best chunk", "diffrax", _best_build(False), measured_on_two=True, batched=True
-    ),
-    Method("diffrax-chunk-autodiff", "diffrax Tsit5, best chunk, autodiff", "diffrax", _best_build(True), batched=True),
-    Method("diffrax", "diffrax Tsit5, plain vmap", "diffrax", _plain_build(False), batched=True),
-    Method("diffrax-autodiff", "diffrax Tsit5, plain vmap, autodiff", "diffrax", _plain_build(True), batched=True),
+    _method("diffrax-chunk", "diffrax Tsit5, best chunk", _best_build(False), patience=5.0, measured_on_two=True),
+    _method("diffrax-chunk-autodiff", "diffrax Tsit5, best chunk, autodiff", _best_build(True), patience=5.0),
+    _method("diffrax", "diffrax Tsit5, plain vmap", _plain_build(False), patience=20.0),
+    _method("diffrax-autodiff", "diffrax Tsit5, plain vmap, autodiff", _plain_build(True), patience=20.0),
 )
