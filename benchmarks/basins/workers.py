@@ -48,8 +48,16 @@ class Worker:
         self.is_alive = True
 
     def tell(self, duty: str, *arguments: Any) -> None:
-        """Sends a request: "prepare", "run" or "ends"."""
-        self.pipe.send((duty, arguments))
+        """Sends a request: "prepare", "run" or "ends".
+
+        Raises:
+            Failure: the process is gone.
+        """
+        try:
+            self.pipe.send((duty, arguments))
+        except OSError as error:
+            self.stop()
+            raise Failure("the process died") from error
 
     def hear(self, timeout: float) -> Any:
         """The answer to the oldest request.
