@@ -122,6 +122,7 @@ def draw(image: Path, rows: list) -> None:
 
     mpl.use("agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
     measured = [row for row in rows if row.rate and row.point_errors and row.point_errors[1] > 0]
     letters = list(dict.fromkeys(row.problem for row in measured))
@@ -139,15 +140,19 @@ def draw(image: Path, rows: list) -> None:
             shade = "0.1" if label.startswith(("gradflow", "C++")) else "0.45"
             face = shade if rtol <= 1e-8 else "none"
             style = {"color": shade} if markers[label] in "1234+x" else {"facecolors": face, "edgecolors": shade}
-            panel.scatter(row.point_errors[1], row.rate, s=70, marker=markers[label], **style)
+            panel.scatter(row.point_errors[1], row.rate, s=70, marker=markers[label], zorder=3, **style)
         panel.set(xscale="log", yscale="log", title=letter, xlabel="error of the end state, 99 %")
+        panel.xaxis.set_minor_formatter(NullFormatter())
+        left, right = panel.get_xlim()
+        panel.set_xlim(min(left, 10 ** math.floor(math.log10(right))), max(right, 10 ** math.ceil(math.log10(left))))
         panel.grid(True, which="major", color="0.9")
     axes[0][0].set_ylabel("trajectories per CPU-second (filled: rtol 1e-8)")
     handles = [
         plt.Line2D([], [], linestyle="", marker=markers[label], color="0.3", markerfacecolor="none", label=label)
         for label in labels
     ]
-    figure.legend(handles=handles, loc="lower center", ncols=min(4, len(letters) + 1), fontsize=8, frameon=False)
-    figure.tight_layout(rect=(0, 0.25, 1, 1))
+    columns = min(4, len(letters) + 1)
+    figure.legend(handles=handles, loc="lower center", ncols=columns, fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0.03 + 0.035 * math.ceil(len(labels) / columns), 1, 1))
     figure.savefig(image, dpi=110)
     plt.close(figure)
