@@ -5,6 +5,7 @@ import inspect
 import json
 import math
 import pickle
+import re
 
 import hypothesis
 import hypothesis.strategies as st
@@ -44,6 +45,7 @@ SAMPLERS = {
 }
 RANDOM = [name for name in SAMPLERS if name not in ("given", "slice")]
 NUM = 64
+WORDS = np.zeros(2, np.uint32), np.arange(16, dtype=np.uint32)
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +145,13 @@ def test_samplers_of_one_shape_share_a_compiled_block():
 def test_a_sampler_survives_pickling(name, reference):
     copy = pickle.loads(pickle.dumps(SAMPLERS[name]))
     assert same(copy.starts(7, np.arange(NUM)), reference[name])
+
+
+def test_no_block_holds_a_batch_of_matrix_factorisations():
+    drawn = {name: str(jax.make_jaxpr(blocks._drawn)(SAMPLERS[name], *WORDS)) for name in ("box", "law_balanced")}
+    factorised = re.findall(r"(\[[\d,]*\])[^=\n]* = (?:svd|qr|geqrf)", drawn["law_balanced"])
+    assert factorised and not any("16" in shape for shape in factorised)
+    assert "scan" in drawn["law_balanced"] and "scan" not in drawn["box"]
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -6,6 +6,7 @@ runs on the host's CPU, whatever the default device is, and in double precision.
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
@@ -23,6 +24,7 @@ MAX_BLOCK = 16384
 """Starts in a block when they have few parameters; the fastest size measured for two."""
 
 _BLOCK_NUMBERS = 65536
+_LAPACK = re.compile(r"= (svd|qr|geqrf|geqp3|householder_product|eigh?|schur|hessenberg|tridiagonal|lu|cholesky)\b")
 _IMPLEMENTATION = "threefry2x32"
 
 
@@ -143,11 +145,25 @@ def _folded(words: Any, high: Any) -> Any:
 
 def _drawn(sampler: Any, words: Any, low: Any) -> Params:
     base = jax.random.wrap_key_data(words, impl=_IMPLEMENTATION)
-    return jax.vmap(lambda word: sampler.draw(jax.random.fold_in(base, word)))(low)
+
+    def start(word: Any) -> Params:
+        return sampler.draw(jax.random.fold_in(base, word))
+
+    return _mapped(start, low)
 
 
 def _placed(sampler: Any, uniforms: Any) -> Params:
-    return jax.vmap(sampler.place)(uniforms)
+    return _mapped(sampler.place, uniforms)
+
+
+def _mapped(function: Callable, rows: Any) -> Params:
+    """`function` of every row: batched, or one after the other when it calls LAPACK.
+
+    A batched LAPACK kernel of jaxlib hands parts to XLA's threads and waits while it occupies one of them: as many
+    programs at the same time as there are cores wait for each other for ever (jaxlib 0.10.2, two of them on two cores).
+    """
+    traced = str(jax.make_jaxpr(function)(jax.ShapeDtypeStruct(rows.shape[1:], rows.dtype)))
+    return jax.lax.map(function, rows) if _LAPACK.search(traced) else jax.vmap(function)(rows)
 
 
 # A sampler is a pytree whose leaves are its arrays: they are traced, and two boxes of one shape share a compiled block.
