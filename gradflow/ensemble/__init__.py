@@ -1,7 +1,8 @@
 """Ensembles: many trajectories at once, each to its own end, at the speed of the machine.
 
-`native` writes a flow's field and its adaptive steps as machine code for vectors of trajectories; `xla` does the same with
-JAX's compiler, for other devices and other operations. Either knows fields and steps, and nothing of what is at an end.
+`native` writes a flow's field and its adaptive steps as machine code for vectors of trajectories; `xla` does the same
+with JAX's compiler, for other devices and other operations. Either knows fields and steps, and nothing of what is at an
+end.
 """
 
 from gradflow.ensemble.batches import Ends as Ends

@@ -1,8 +1,8 @@
 """Many trajectories of one flow at once: each start to its end, by lanes of adaptive steps.
 
-:func:`integrate_ensemble` is :func:`gradflow.integrate` for batches, without rows, looks and switches of solver: Tsit5 with the
-step capped at the stability limit, each start by itself. An end says why it ended and what its gradient was; what is at
-it is for :mod:`gradflow.naming` to say. :class:`Ensemble` is the same with the flow compiled once.
+:func:`integrate_ensemble` is :func:`gradflow.integrate` for batches, without rows, looks and switches of solver: Tsit5
+with the step capped at the stability limit, each start by itself. An end says why it ended and what its gradient was;
+what is at it is for :mod:`gradflow.naming` to say. :class:`Ensemble` is the same with the flow compiled once.
 """
 
 import math
@@ -122,7 +122,7 @@ class Ensemble:
         flow: any flow.
         like: one start, for the shapes of the parameters.
         kernel: "native" (LLVM, several times the speed of any other on a CPU), "xla" (any device, any function that JAX
-            can trace), or "auto": native where the default device is a CPU and all operations of the field are known to it.
+            can trace), or "auto": native where the default device is a CPU and it knows all operations of the field.
         width: trajectories in a vector, for experiments; the default depends on the number of parameters only.
     """
 
@@ -138,7 +138,7 @@ class Ensemble:
             _check_field(compact, example)
             self.kernel, self.kernel_name = make_kernel(field, flat.size, kernel, width)
         self.flow, self.size = flow, int(flat.size)
-        self.structure = jax.tree.structure(example)
+        self.structure: Any = jax.tree.structure(example)
         self.shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(example))
 
     def flatten(self, batch: Params, name: str = "starts") -> Float[np.ndarray, "num n"]:
@@ -149,7 +149,7 @@ class Ensemble:
         """
         leaves, structure = jax.tree.flatten(batch)
         arrays = [np.asarray(leaf, dtype=np.float64) for leaf in leaves]
-        fits = structure == self.structure and tuple(a.shape[1:] for a in arrays) == self.shapes
+        fits = bool(structure == self.structure) and tuple(a.shape[1:] for a in arrays) == self.shapes
         fits = fits and len({a.shape[0] for a in arrays}) == 1
         checks.require(
             fits, name, f"have leaves of shapes (samples, ...) with {self.shapes}", [np.shape(leaf) for leaf in leaves]
@@ -220,8 +220,8 @@ def integrate_ensemble(
     """The ends of many trajectories of one flow.
 
     A trajectory ends when ``||grad L|| <= grad_tol``, at the horizon `t1`, or as its :class:`~gradflow.Status` says;
-    "stationary" says no more than that: the point may be a saddle in passing, or far from the limit along a flat valley.
-    Runs that do not end are never an exception, and never hold the others up.
+    "stationary" says no more than that: the point may be a saddle in passing, or far from the limit along a flat
+    valley. Runs that do not end are never an exception, and never hold the others up.
 
     Args:
         flow: any flow.
@@ -244,7 +244,7 @@ def integrate_ensemble(
     leaves = jax.tree.leaves(starts)
     checks.require(len(leaves) > 0, "starts", "have at least one array", "an empty pytree")
     checks.require(
-        all(np.ndim(leaf) > 0 and len(leaf) > 0 for leaf in leaves), "starts", "hold at least one start on a leading axis",
+        all(np.ndim(leaf) > 0 and len(leaf) > 0 for leaf in leaves), "starts", "hold at least one start",
         [np.shape(leaf) for leaf in leaves],
     )  # fmt: skip
     starts = jax.tree.map(np.asarray, as_params(starts, rtol, name="starts"))

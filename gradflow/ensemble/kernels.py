@@ -32,17 +32,26 @@ def make_kernel(
         checks.require(width & (width - 1) == 0, "width", "be a power of two", width)
     if chosen == "xla" or (chosen == "auto" and jax.default_backend() != "cpu"):
         return _compiled(function, size, width), "xla, asked for" if chosen == "xla" else "xla, for the accelerator"
-    from gradflow.ensemble.native.arrays import Unsupported
-    from gradflow.ensemble.native.library import Kernel
+    native, reason = _native(function, size, width)
+    if native is not None:
+        return native, "native"
+    checks.require(chosen == "auto", "kernel", "be 'xla' or 'auto' for this problem", "'native'", f"Reason: {reason}.")
+    return _compiled(function, size, width), f"xla, since {reason}"
 
+
+def _native(function: Callable[[Any], Any], size: int, width: int | None) -> tuple[AbstractKernel | None, str]:
+    """The native kernel, or why there is none: whatever goes wrong there, JAX's own compiler can do it."""
     try:
-        return Kernel(function, size, width), "native"
+        from gradflow.ensemble.native.arrays import Unsupported
+        from gradflow.ensemble.native.library import Kernel
+    except (ImportError, OSError) as error:
+        return None, f"llvmlite cannot be used here: {error}"
+    try:
+        return Kernel(function, size, width), ""
     except Unsupported as error:
-        checks.require(
-            chosen == "auto", "kernel", "be 'xla' or 'auto' for this problem", "'native'",
-            f"The native kernel has no instructions for: {error}.",
-        )  # fmt: skip
-        return _compiled(function, size, width), f"xla, since the native kernel has no instructions for: {error}"
+        return None, f"the native kernel has no instructions for: {error}"
+    except Exception as error:
+        return None, f"the native kernel could not be written: {type(error).__name__}: {error}"
 
 
 def _compiled(function: Callable[[Any], Any], size: int, width: int | None) -> AbstractKernel:

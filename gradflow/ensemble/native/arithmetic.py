@@ -30,7 +30,7 @@ class Lanes:
         self.bits = ir.VectorType(BIT, width)
         self.integers = ir.VectorType(INT64, width)
 
-    # --- constants and single instructions ----------------------------------------------------------------------------
+    # --- constants and single instructions --------------------------------------------------------------------------
 
     def constant(self, value: float) -> ir.Value:
         """The same number in every lane."""
@@ -80,7 +80,7 @@ class Lanes:
         return self.builder.call(known if known is not None else ir.Function(module, kind, full), values)
 
     def compare(self, relation: str, a: ir.Value, b: ir.Value) -> ir.Value:
-        """Truth of an ordered comparison ("<", "<=", ">", ">=", "=="); "!=" is true when a number is missing."""
+        """Truth of an ordered comparison; "!=" is true when a number is missing, the others are false."""
         if relation == "!=":
             return self.builder.fcmp_unordered("!=", a, b)
         return self.builder.fcmp_ordered(relation, a, b)
@@ -122,7 +122,7 @@ class Lanes:
         """True where a stored truth value is."""
         return self.compare("!=", a, self.constant(0.0))
 
-    # --- functions ------------------------------------------------------------------------------------------------------
+    # --- functions --------------------------------------------------------------------------------------------------
 
     def apply(self, name: str, *values: ir.Value) -> ir.Value:
         """The function called `name` (JAX's name of the primitive).
@@ -228,7 +228,7 @@ class Lanes:
         """``tanh(x)``: a rational function below 0.625, ``1 - 2 / (exp(2 |x|) + 1)`` above."""
         z = self.builder.fmul(x, x)
         ratio = self.builder.fdiv(self.polynomial(z, _TANH_TOP), self.polynomial(z, _TANH_BOTTOM))
-        small = self.fused(self.builder.fmul(x, z), ratio, x)
+        small = self._intrinsic("llvm.copysign", self.fused(self.builder.fmul(x, z), ratio, x), x)
         size = self._intrinsic("llvm.fabs", x)
         power = self.exp(self.builder.fmul(self.constant(2.0), size))
         large = self.builder.fsub(self.constant(1.0), self.builder.fdiv(self.constant(2.0),

@@ -1,7 +1,7 @@
 """Arrays of lanes while a kernel is being written: single values in registers, or strided views of memory.
 
-Small arrays are spread out: each element is a vector of lanes of its own, and moving elements about costs nothing. Large
-ones live in memory and are gone through by loops. A constant is a plain NumPy array until an instruction needs it.
+Small arrays are spread out: each element is a vector of lanes of its own, and moving elements about costs nothing.
+Large ones live in memory and are gone through by loops. A constant is a NumPy array until an instruction needs it.
 Knows instructions (:mod:`gradflow.ensemble.native.arithmetic`), not what is computed with them.
 """
 
@@ -68,6 +68,11 @@ class Deferred:
 Block: TypeAlias = np.ndarray | Scattered | View | Deferred
 
 
+def size_of(shape: Sequence[int]) -> int:
+    """Number of elements."""
+    return int(np.prod(shape, dtype=int))
+
+
 def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Strides of a contiguous array."""
     strides, step = [], 1
@@ -122,7 +127,7 @@ class Writer:
     def allocate(self, shape: tuple[int, ...], is_truth: bool = False) -> View:
         """A fresh contiguous array in scratch memory."""
         view = View(self.scratch, shape, row_major(shape), self.used, is_truth=is_truth)
-        self.used += int(np.prod(shape, dtype=int))
+        self.used += size_of(shape)
         return view
 
     def constant(self, array: np.ndarray) -> View:
@@ -160,7 +165,7 @@ class Writer:
             value = self.lanes.number(value)
         self.builder.store(value, self.address(view, indices), align=64)
 
-    # --- from one form to another ---------------------------------------------------------------------------------------
+    # --- from one form to another -----------------------------------------------------------------------------------
 
     def value(self, element: object) -> ir.Value:
         """An element of a scattered or constant array as a vector of lanes."""

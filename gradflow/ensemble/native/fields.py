@@ -14,31 +14,41 @@ import numpy as np
 from jax.extend.core import Literal
 from llvmlite import ir
 
-from gradflow.ensemble.native.arrays import SMALL, Block, Deferred, Scattered, Unsupported, View, Writer, row_major
+from gradflow.ensemble.calls import call_of
+from gradflow.ensemble.native.arrays import (
+    SMALL,
+    Block,
+    Deferred,
+    Scattered,
+    Unsupported,
+    View,
+    Writer,
+    row_major,
+    size_of,
+)  # fmt: skip
+from gradflow.ensemble.native.moves import MOVES, move
 from gradflow.ensemble.native.operations import (
     COMPARISONS,
     LINEAR,
     LOGIC,
-    MOVES,
+    REDUCTIONS,
     convert,
     elementwise,
     linear,
-    move,
-    product,
     reduce,
-    size_of,
-)
+)  # fmt: skip
+from gradflow.ensemble.native.products import product
 
 MAX_PARAMETERS = 4096
 """Largest number of parameters for which a native field is written."""
-
-_REDUCTIONS = ("reduce_sum", "reduce_max", "reduce_min", "reduce_prod")
 
 
 class Recorded:
     """The operations of ``function: (n,) -> (n,)`` in order, calls opened up and what nobody reads left out."""
 
     def __init__(self, function: Callable[[Any], Any], size: int) -> None:
+        if size > MAX_PARAMETERS:
+            raise Unsupported(f"more than {MAX_PARAMETERS} parameters")
         with jax.enable_x64(True):
             closed = jax.make_jaxpr(function)(np.zeros(size))
         self.size = size
@@ -55,7 +65,7 @@ class Recorded:
         look = lambda v: self._constant(v.val) if isinstance(v, Literal) else names[v]  # noqa: E731
         for equation in jaxpr.eqns:
             inputs = [look(v) for v in equation.invars]
-            inside = _inner(equation)
+            inside = call_of(equation)
             if inside is not None:
                 body, body_consts = inside
                 results = self._open(body, body_consts, dict(zip(body.invars, inputs, strict=True)))
@@ -67,7 +77,7 @@ class Recorded:
 
     def _constant(self, value: Any) -> Any:
         name = object()
-        self.constants[name] = np.asarray(value)
+        self.constants[name] = _array(value)
         return name
 
     def _drop_unread(self) -> None:
@@ -80,15 +90,10 @@ class Recorded:
         self.uses = Counter(name for _, inputs, _ in self.equations for name in inputs)
 
 
-def _inner(equation: Any) -> tuple[Any, Sequence[Any]] | None:
-    """The body of a call and its constants, or None when the operation is no call."""
-    if equation.primitive.name in ("while", "scan", "cond"):
-        raise Unsupported(equation.primitive.name)
-    for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-        body = equation.params.get(key)
-        if body is not None:
-            return (body.jaxpr, body.consts) if hasattr(body, "consts") else (body, ())
-    return None
+def _array(value: Any) -> np.ndarray:
+    if jax.dtypes.issubdtype(jax.numpy.result_type(value), jax.dtypes.extended):
+        raise Unsupported("random keys")
+    return np.asarray(value)
 
 
 def write_field(module: ir.Module, recorded: Recorded, width: int, name: str = "field") -> tuple[ir.Function, int]:
@@ -125,11 +130,11 @@ def _walk(writer: Writer, recorded: Recorded, state: Block) -> Block:
     values: dict[Any, Block] = dict(recorded.constants)
     values[recorded.argument] = state
     for equation, inputs, results in recorded.equations:
-        blocks = [values[name] for name in inputs]
+        blocks = [_without_elements(values[name]) for name in inputs]
         if all(isinstance(block, np.ndarray) for block in blocks):
             outputs = equation.primitive.bind(*[jax.numpy.asarray(b) for b in blocks], **equation.params)
             many = outputs if equation.primitive.multiple_results else [outputs]
-            computed: list[Block] = [np.asarray(o) for o in many]
+            computed: list[Block] = [_array(o) for o in many]
         else:
             computed = _apply(writer, equation, blocks)
         for result, block in zip(results, computed, strict=True):
@@ -138,34 +143,35 @@ def _walk(writer: Writer, recorded: Recorded, state: Block) -> Block:
     return values[recorded.result]
 
 
+def _without_elements(block: Block) -> Block:
+    """An array of no elements is a constant whatever it was computed from."""
+    if isinstance(block, np.ndarray) or size_of(block.shape) > 0:
+        return block
+    return np.zeros(block.shape, bool if block.is_truth else float)
+
+
 def _apply(writer: Writer, equation: Any, blocks: list[Block]) -> list[Block]:
     name, params = equation.primitive.name, equation.params
     variable = equation.outvars[0].aval
-    if name == "dot_general":
+    varying = [v.aval for v, b in zip(equation.invars, blocks, strict=True) if not isinstance(b, np.ndarray)]
+    for aval in [*varying, *(v.aval for v in equation.outvars)]:
+        if aval.dtype not in (np.dtype(float), np.dtype(bool)):
+            raise Unsupported(f"{name} of type {aval.dtype}")
+    if all(size_of(v.aval.shape) == 0 for v in equation.outvars):
+        return [np.zeros(v.aval.shape, v.aval.dtype) for v in equation.outvars]
+    if name == "dot_general" and variable.dtype != bool:
         return [product(writer, params["dimension_numbers"], *blocks)]
-    if name in MOVES and _is_movable(name, blocks):
+    if name in MOVES:
         return move(writer, equation, blocks)
-    if name in _REDUCTIONS:
+    if name in REDUCTIONS:
         return [reduce(writer, name, tuple(params["axes"]), blocks[0])]
     if name == "convert_element_type":
-        if variable.dtype.kind not in "fb":
-            raise Unsupported(f"conversion to {variable.dtype}")
         return [convert(writer, blocks[0], variable.dtype == bool)]
     if name in LINEAR:
         return [linear(writer, equation, blocks)]
-    if variable.dtype.kind not in "fb" or any(size_of(b.shape) == 0 for b in blocks):
-        raise Unsupported(f"{name} of type {variable.dtype}")
     if len(equation.outvars) != 1 or not (
         name in COMPARISONS or name in LOGIC or name in ("integer_pow", "select_n", "clamp", "is_finite")
         or writer.lanes.knows(name)
     ):  # fmt: skip
         raise Unsupported(name)
     return [elementwise(writer, equation, blocks, variable.dtype == bool)]
-
-
-def _is_movable(name: str, blocks: list[Block]) -> bool:
-    """Places must be known when the code is written."""
-    first = {"dynamic_slice": 1, "gather": 1, "dynamic_update_slice": 2}.get(name)
-    if first is not None and not all(isinstance(b, np.ndarray) for b in blocks[first:]):
-        raise Unsupported(f"{name} at places that depend on the state")
-    return True

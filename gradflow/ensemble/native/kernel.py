@@ -1,9 +1,9 @@
 """The native kernel: lanes of adaptive Tsit5 steps, retired and refilled one by one, in LLVM's representation.
 
-``run(work, starts, orders, settings, num, ends, facts)`` takes `num` starts through to their ends. All lanes of a vector step
-together, each with its own time and step size; a lane whose trajectory has ended is written out and given the next
-start. Every lane executes the same instructions, so an end depends on its start alone: not on its neighbours, nor on how
-many there are.
+``run(work, starts, orders, settings, num, ends, facts)`` takes `num` starts through to their ends. All lanes of a
+vector step together, each with its own time and step size; a lane whose trajectory has ended is written out and given
+the next start. Every lane executes the same instructions, so an end depends on its start alone: not on its neighbours,
+nor on how many there are.
 
 The method is Tsitouras 5(4) with an integral controller (safety 0.9, factors 0.2 to 10) on the root mean square of
 ``error / (atol + rtol max(|y0|, |y1|))``, the step capped at ``limit / rho`` with ``rho = ||k7 - k6|| / ||y7 - y6||``
@@ -106,7 +106,7 @@ class _Run:
         """The field at one array, into another."""
         self.builder.call(self.field, [self.arrays[state], self.arrays[velocity], self.scratch])
 
-    # --- the whole ------------------------------------------------------------------------------------------------------
+    # --- the whole --------------------------------------------------------------------------------------------------
 
     def _write(self) -> None:
         builder = self.builder
@@ -207,7 +207,7 @@ class _Run:
                 builder.store(value, self._at(self.facts, builder.add(place, ir.Constant(INT64, i))))
             self._fetch(lane)
 
-    # --- beginnings -----------------------------------------------------------------------------------------------------
+    # --- beginnings -------------------------------------------------------------------------------------------------
 
     def _begin_fresh(self) -> None:
         """Slope, gradient norm and first step of the lanes that have just been given a start."""
@@ -270,7 +270,7 @@ class _Run:
         builder.position_at_end(after)
         return new
 
-    # --- a step ---------------------------------------------------------------------------------------------------------
+    # --- a step -----------------------------------------------------------------------------------------------------
 
     def _step(self) -> None:
         lanes, get = self.lanes, self.get

@@ -16,7 +16,6 @@ from gradflow.ensemble.native.kernel import work_size, write_run
 from gradflow.ensemble.orders import FACTS, ORDERS, SETTINGS
 
 _LOCK = threading.Lock()
-_INLINE_BELOW = 400
 
 
 class Kernel:
@@ -38,7 +37,7 @@ class Kernel:
         self._run = kind(address)
 
     def __call__(self, starts: np.ndarray, orders: np.ndarray, settings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Ends ``(num, size)`` and facts ``(num, facts)`` of `starts` ``(num, size)`` under `orders` ``(num, orders)``."""
+        """Ends ``(num, size)`` and facts ``(num, facts)`` of starts ``(num, size)`` under orders ``(num, orders)``."""
         starts = np.ascontiguousarray(starts, float)
         orders = np.ascontiguousarray(orders, float)
         settings = np.ascontiguousarray(settings, float)

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
+from gradflow.ensemble.calls import call_of
+
 UNROLLED = 64
 """Longest contraction that is written as a sum of slices; longer ones are left to XLA."""
 
@@ -21,7 +23,7 @@ _LAST = -1
 
 
 def lane_field(function: Callable[[Any], Any], size: int) -> Callable[[Any], Any]:
-    """``(n, lanes) -> (n, lanes)`` from ``function: (n,) -> (n,)``. Call it inside the same precision as it was made in."""
+    """``(n, lanes) -> (n, lanes)`` from ``function: (n,) -> (n,)``, to be called in the precision it was made in."""
     closed = jax.make_jaxpr(function)(jnp.zeros(size))
 
     def field(state: Any) -> Any:
@@ -44,7 +46,7 @@ def _evaluate(jaxpr: Any, consts: Sequence[Any], arguments: Sequence[tuple[Any, 
 
 def _apply(equation: Any, values: list[tuple[Any, bool]]) -> list[tuple[Any, bool]]:
     primitive, params = equation.primitive, equation.params
-    body = _body(equation)
+    body = call_of(equation)
     if body is not None:
         return _evaluate(body[0], body[1], values)
     arrays, batched = [v for v, _ in values], [b for _, b in values]
@@ -56,16 +58,6 @@ def _apply(equation: Any, values: list[tuple[Any, bool]]) -> list[tuple[Any, boo
     axes = tuple(_LAST if b else None for b in batched)
     result = jax.vmap(lambda *a: primitive.bind(*a, **params), in_axes=axes, out_axes=_LAST)(*arrays)
     return [(r, True) for r in (result if primitive.multiple_results else [result])]
-
-
-def _body(equation: Any) -> tuple[Any, Sequence[Any]] | None:
-    if equation.primitive.name in ("while", "scan", "cond"):
-        return None
-    for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-        body = equation.params.get(key)
-        if body is not None:
-            return (body.jaxpr, body.consts) if hasattr(body, "consts") else (body, ())
-    return None
 
 
 def _is_short(equation: Any) -> bool:

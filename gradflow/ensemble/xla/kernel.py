@@ -1,12 +1,12 @@
 """Lanes of adaptive Tsit5 steps compiled by XLA: the kernel for every device and every function JAX can trace.
 
-The same method, orders, settings and facts as :mod:`gradflow.ensemble.native.kernel`, whose place it takes on accelerators and
-where a field uses operations that the native writer does not know. All lanes step together; those whose trajectory has
-ended keep still until a share of all lanes has, then the whole block of lanes is copied to a log and the ended ones get the
-next starts. Nothing is scattered, and nothing returns to the host before the queue is empty.
+The same method, orders, settings and facts as :mod:`gradflow.ensemble.native.kernel`, whose place it takes on
+accelerators and where a field uses operations that the native writer does not know. All lanes step together; those
+whose trajectory has ended keep still until a share of all lanes has, then the whole block of lanes is copied to a log
+and the ended ones get the next starts. Nothing is scattered, and nothing returns to the host before the queue is empty.
 
-Accuracy: a lane's result does not depend on its neighbours beyond rounding (XLA may round differently for another number
-of lanes, which is therefore fixed per problem).
+Accuracy: a lane's result does not depend on its neighbours beyond rounding (XLA may round differently for another
+number of lanes, which is therefore fixed per problem).
 """
 
 from collections.abc import Callable
@@ -66,7 +66,7 @@ class Kernel:
         self._run = jax.jit(partial(_run, field, self.width), compiler_options=CPU_OPTIONS if is_cpu else None)
 
     def __call__(self, starts: np.ndarray, orders: np.ndarray, settings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Ends ``(num, size)`` and facts ``(num, facts)`` of `starts` ``(num, size)`` under `orders` ``(num, orders)``."""
+        """Ends ``(num, size)`` and facts ``(num, facts)`` of starts ``(num, size)`` under orders ``(num, orders)``."""
         num = len(starts)
         queue = max(self.width, 1 << (max(num, 1) - 1).bit_length())
         pad = lambda a: np.pad(np.asarray(a, float).T, ((0, 0), (0, queue - num)), mode="edge")  # noqa: E731
