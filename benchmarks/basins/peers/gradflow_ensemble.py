@@ -1,6 +1,6 @@
 """gradflow's own ensembles, with the library's problems and with a user's loss alone."""
 
-from problems import digits, join
+from problems import digits
 
 from peers import Method, Outcome, Unavailable
 
@@ -44,17 +44,17 @@ def _build(make_flow):
     def build(problem, rtol, starts, times):
         del times
         try:
-            from gradflow.ensemble import integrate_ensemble
+            from gradflow.ensemble import Ensemble, plain_orders, shared_settings
         except ImportError as error:
             raise Unavailable(f"gradflow.ensemble cannot be imported: {error}") from error
-        flow, batch = make_flow(problem), starts if problem.name == "B" else problem.split(starts)
+        like = starts[0] if problem.name == "B" else problem.split(starts[0])
+        ensemble = Ensemble(make_flow(problem), like)
+        told = plain_orders(len(starts), problem.grad_tol, problem.t1)
+        shared = shared_settings(rtol, 1e-3 * rtol, 1e150, 1_000_000)
 
         def run():
-            result = integrate_ensemble(
-                flow, batch, t1=problem.t1, rtol=rtol, atol=1e-3 * rtol, grad_tol=problem.grad_tol
-            )
-            ends = result.endpoints if problem.name == "B" else join(result.endpoints)
-            return Outcome(ends, result.times, float(result.num_steps.mean()))
+            ends = ensemble.run(starts, told, shared)
+            return Outcome(ends.states, ends.times, float(ends.num_steps.mean()))
 
         run()
         return run
