@@ -9,6 +9,9 @@ leaves matplotlib's global state as it was; every function works on any axes, an
 """
 
 from gradflow.plotting.axes import Drawn as Drawn
+from gradflow.plotting.basins import BasinMap as BasinMap
+from gradflow.plotting.basins import basin_map as basin_map
+from gradflow.plotting.classes import class_styles as class_styles
 from gradflow.plotting.pages import overview as overview
 from gradflow.plotting.pages import portrait_page as portrait_page
 from gradflow.plotting.pages import save_figure as save_figure
@@ -29,3 +32,6 @@ from gradflow.plotting.styles import DOUBLE_WIDTH as DOUBLE_WIDTH
 from gradflow.plotting.styles import OKABE_ITO as OKABE_ITO
 from gradflow.plotting.styles import figure_size as figure_size
 from gradflow.plotting.styles import style as style
+from gradflow.plotting.tallies import basin_fractions as basin_fractions
+from gradflow.plotting.tallies import convergence_times as convergence_times
+from gradflow.plotting.tallies import time_quantiles as time_quantiles
