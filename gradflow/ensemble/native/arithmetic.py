@@ -18,8 +18,6 @@ BIT = ir.IntType(1)
 EXTERNAL = ("tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "erfc", "cbrt")
 """Functions of the C library that are called lane by lane."""
 
-_FUSE = ("contract",)
-
 
 class Lanes:
     """Instructions on vectors of `width` lanes, appended where `builder` stands."""
@@ -29,6 +27,7 @@ class Lanes:
         self.type = ir.VectorType(DOUBLE, width)
         self.bits = ir.VectorType(BIT, width)
         self.integers = ir.VectorType(INT64, width)
+        self.align = min(64, 8 * width)
 
     # --- constants and single instructions --------------------------------------------------------------------------
 
@@ -50,16 +49,33 @@ class Lanes:
         return self.builder.shuffle_vector(lane, ir.Constant(self.type, ir.Undefined), zeros)
 
     def add(self, a: ir.Value, b: ir.Value) -> ir.Value:
-        """``a + b``."""
-        return self.builder.fadd(a, b, flags=_FUSE)
+        """``a + b``, rounded once with the product that one of them is.
+
+        Fusing is decided here and not by LLVM, whose choice depends on the width and on the processor.
+        """
+        for one, other in ((b, a), (a, b)):
+            factors = self._factors(one)
+            if factors is not None:
+                return self.fused(*factors, other)
+        return self.builder.fadd(a, b)
 
     def subtract(self, a: ir.Value, b: ir.Value) -> ir.Value:
-        """``a - b``."""
-        return self.builder.fsub(a, b, flags=_FUSE)
+        """``a - b``, rounded once with the product that one of them is."""
+        if self._factors(a) is None and self._factors(b) is None:
+            return self.builder.fsub(a, b)
+        return self.add(a, self.negate(b))
 
     def multiply(self, a: ir.Value, b: ir.Value) -> ir.Value:
         """``a b``."""
-        return self.builder.fmul(a, b, flags=_FUSE)
+        return self.builder.fmul(a, b)
+
+    def _factors(self, value: ir.Value) -> tuple[ir.Value, ir.Value] | None:
+        """The factors of a value that is a product, or minus one."""
+        operation = getattr(value, "opname", None)
+        if operation == "fneg":
+            factors = self._factors(value.operands[0])
+            return factors and (self.negate(factors[0]), factors[1])
+        return tuple(value.operands) if operation == "fmul" else None
 
     def divide(self, a: ir.Value, b: ir.Value) -> ir.Value:
         """``a / b``."""

@@ -156,14 +156,14 @@ class Writer:
         if view.is_constant:
             value = self.lanes.splat(self.builder.load(pointer, align=8, typ=DOUBLE))
         else:
-            value = self.builder.load(pointer, align=64, typ=self.lanes.type)
+            value = self.builder.load(pointer, align=self.lanes.align, typ=self.lanes.type)
         return self.lanes.is_nonzero(value) if view.is_truth else value
 
     def store(self, view: View, indices: Sequence[ir.Value], value: ir.Value) -> None:
         """Puts an element into memory; truth values as 1.0 and 0.0."""
         if view.is_truth:
             value = self.lanes.number(value)
-        self.builder.store(value, self.address(view, indices), align=64)
+        self.builder.store(value, self.address(view, indices), align=self.lanes.align)
 
     # --- from one form to another -----------------------------------------------------------------------------------
 

@@ -79,7 +79,7 @@ class _Run:
     def _slot(self, name: str) -> ir.Value:
         slot = self.builder.alloca(self.lanes.type, name=name)
         slot.align = 64
-        self.builder.store(self.lanes.constant(0.0), slot, align=64)
+        self.builder.store(self.lanes.constant(0.0), slot, align=self.lanes.align)
         return slot
 
     def _at(self, pointer: ir.Value, place: int | ir.Value) -> ir.Value:
@@ -88,11 +88,11 @@ class _Run:
 
     def get(self, name: str) -> ir.Value:
         """The lanes' present value of a state variable."""
-        return self.builder.load(self.state[name], align=64, typ=self.lanes.type)
+        return self.builder.load(self.state[name], align=self.lanes.align, typ=self.lanes.type)
 
     def put(self, name: str, value: ir.Value) -> None:
         """A new value of a state variable."""
-        self.builder.store(value, self.state[name], align=64)
+        self.builder.store(value, self.state[name], align=self.lanes.align)
 
     def element(self, array: str, index: ir.Value) -> ir.Value:
         """Pointer to one component of an array of the work space."""
@@ -100,7 +100,7 @@ class _Run:
 
     def load(self, array: str, index: ir.Value) -> ir.Value:
         """One component of an array of the work space."""
-        return self.builder.load(self.element(array, index), align=64, typ=self.lanes.type)
+        return self.builder.load(self.element(array, index), align=self.lanes.align, typ=self.lanes.type)
 
     def call_field(self, state: str, velocity: str) -> None:
         """The field at one array, into another."""
@@ -235,7 +235,7 @@ class _Run:
     def _fresh_terms(self, i: ir.Value, fresh: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
         lanes = self.lanes
         y, k = self.load("y", i), self.load("k2", i)
-        self.builder.store(lanes.select(fresh, k, self.load("k1", i)), self.element("k1", i), align=64)
+        self.builder.store(lanes.select(fresh, k, self.load("k1", i)), self.element("k1", i), align=self.lanes.align)
         weight = lanes.fused(self.settings["rtol"], lanes.apply("abs", y), self.settings["atol"])
         part = lanes.divide(k, weight)
         terms = ((k, k), (y, y), (part, part))
@@ -305,7 +305,9 @@ class _Run:
             for j, weight in enumerate(weights[1:], start=2):
                 if weight:
                     total = lanes.fused(self.load(f"k{j}", i), lanes.constant(weight), total)
-            self.builder.store(lanes.fused(length, total, self.load("y", i)), self.element(target, i), align=64)
+            self.builder.store(
+                lanes.fused(length, total, self.load("y", i)), self.element(target, i), align=self.lanes.align
+            )
 
     def _assess(self, length: ir.Value) -> tuple[ir.Value, ...]:
         """Mean square of the error per tolerance; squares of k7 - k6, y7 - y6, y7 and k7."""
@@ -333,7 +335,7 @@ class _Run:
         with self.writer.loop(self.size) as i:
             for old, new in (("y", "z"), ("k1", "k7")):
                 value = lanes.select(keep, self.load(new, i), self.load(old, i))
-                self.builder.store(value, self.element(old, i), align=64)
+                self.builder.store(value, self.element(old, i), align=self.lanes.align)
 
     def _bookkeeping(
         self,
