@@ -56,6 +56,7 @@ def _interrupt(*args, **kwargs):
         "demo --help",
         "run --help",
         "help portrait",
+        "basins --help",
         "verify --help",
         "--version",
         "--completion bash",
@@ -76,7 +77,7 @@ print(code, [name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
     assert answer.out
 
 
-@pytest.mark.parametrize("command", ["demo", "run", "portrait", "verify"])
+@pytest.mark.parametrize("command", ["demo", "run", "basins", "portrait", "verify"])
 def test_help_of_a_command_ends_with_examples(command, capsys):
     answer = call(capsys, command, "--help")
     assert answer.code == ExitCode.OK
@@ -84,7 +85,7 @@ def test_help_of_a_command_ends_with_examples(command, capsys):
     assert answer.out.index("--out") < answer.out.index("examples:")
 
 
-@pytest.mark.parametrize("command", ["demo", "run", "portrait", "verify"])
+@pytest.mark.parametrize("command", ["demo", "run", "basins", "portrait", "verify"])
 def test_help_says_no_default_that_is_none_or_python(command, capsys):
     text = " ".join(call(capsys, command, "--help").out.split())
     for noise in ("(default: )", "(default: '')", "(default: None)", "(default: True)", "(default: False)"):
@@ -126,7 +127,7 @@ def test_the_version_is_that_of_the_package(tmp_path, capsys):
     ("words", "hint"),
     [
         ("demmo", "Perhaps you meant 'demo'"),
-        ("--halp", "`command` must be one of demo, run, portrait, verify"),
+        ("--halp", "`command` must be one of demo, run, basins, portrait, verify"),
         ("--completion fisch", "Perhaps you meant 'fish'"),
         ("run --solvr tsit5", "--solver"),
         ("run --solver=kvaerno6", "Perhaps you meant 'kvaerno5'"),

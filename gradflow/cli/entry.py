@@ -57,15 +57,19 @@ def _dispatch(words: list[str]) -> ExitCode:
     checks.require(not first.startswith("-"), "command", f"be one of {', '.join(parsing.COMMANDS)}", f"'{first}'",
                    "Options come after it; `gradflow --help` shows all.")  # fmt: skip
     command = parsing.command_of(first)
-    return _run(command, parsing.settings_of(command, words[1:]))
+    return _run(command, parsing.settings_of(command, words[1:]), words)
 
 
-def _run(command: str, settings: Any) -> ExitCode:
+def _run(command: str, settings: Any, words: list[str]) -> ExitCode:
     """Imports what the command needs, nothing else, and runs it."""
     if command == "portrait":
         from gradflow.cli import portraits
 
         return portraits.portrait(settings)
+    if command == "basins":
+        from gradflow.cli import basins
+
+        return basins.basins(settings, words)
     if command == "verify":
         from gradflow.cli import verifying
 

@@ -18,16 +18,18 @@ class ExitCode(enum.IntEnum):
     FILES = 4
     INTERNAL = 70
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 MEANINGS = {
     ExitCode.OK: "all is well",
     ExitCode.CHECK_FAILED: "a check failed: a promise and a run do not agree",
     ExitCode.BAD_INPUT: "bad input: a wrong flag, bad data, a bad settings file",
-    ExitCode.NUMERICAL_FAILURE: "numerical failure: nonfinite, step_limit or stalled",
+    ExitCode.NUMERICAL_FAILURE: "numerical failure: nonfinite, step_limit or stalled, or too much left undetermined",
     ExitCode.FILES: "a file or folder could not be read or written, or is there already",
     ExitCode.INTERNAL: "an error in gradflow itself",
     ExitCode.INTERRUPTED: "interrupted; what was reached is saved",
+    ExitCode.TERMINATED: "told to end (SIGTERM); what was reached is saved",
 }
 
 

@@ -23,6 +23,17 @@ examples:
 
 The results are one file, study.nc, that gradflow.store.load or any NetCDF reader opens.
 """,
+    "basins": """\
+examples:
+  gradflow basins --problem example1 --samples 1000000 --folder example1
+  gradflow basins --expression "(x**2 - 1)**2 + y**2" --map map.png --figure fractions.png
+  gradflow basins --problem double_well --sampler slice --resolution 400 --map map.png
+  gradflow basins --network shallow --hidden 4 --data iris --preprocess center --samples 2000 --out iris.nc
+  gradflow basins --problem himmelblau --design sobol --format json > himmelblau.json
+  gradflow basins --print-config > basins.toml; gradflow basins basins.toml --problem example1 --seed 7
+
+With --folder the same command goes on after any interruption, and ends with the same table.
+""",
     "portrait": """\
 examples:
   gradflow portrait double_well
@@ -56,6 +67,7 @@ options:
 examples:
   gradflow demo
   gradflow run --data FILE.csv --targets price --preprocess standardize --hidden 16 --out results
+  gradflow basins --problem example1 --samples 100000
   gradflow portrait double_well
   gradflow verify
 

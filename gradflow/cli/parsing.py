@@ -20,7 +20,7 @@ import tyro
 
 from gradflow import checks
 from gradflow.cli import help_texts
-from gradflow.settings import DemoSettings, PortraitSettings, RunSettings, VerifySettings, read_config
+from gradflow.settings import BasinSettings, DemoSettings, PortraitSettings, RunSettings, VerifySettings, read_config
 from gradflow.settings.files import choices_of
 from gradflow.settings.runs import UNSAID
 
@@ -38,12 +38,30 @@ class RunCommand(RunSettings):
 
 RunCommand.__doc__ = RunSettings.__doc__
 
-MINUS_FIRST = ("--expression", "--starts")
+
+@dataclass(frozen=True)
+class BasinCommand(BasinSettings):
+    """What the command line adds to the settings of an estimate of basins."""
+
+    config: Annotated[Path | None, UNSAID] = None
+    """A .toml or .json file of settings: the flags without their dashes, as in rtol = 1e-6. Flags win over it."""
+
+    print_config: Annotated[tyro.conf.FlagCreatePairsOff[bool], UNSAID] = False
+    """Print all settings as TOML and stop: a start for a file of your own."""
+
+
+BasinCommand.__doc__ = BasinSettings.__doc__
+
+WITH_FILES: dict[type, type] = {RunCommand: RunSettings, BasinCommand: BasinSettings}
+"""Commands that read settings files, with the settings that stand there."""
+
+MINUS_FIRST = ("--expression", "--starts", "--through", "--directions")
 """Options with values that may begin with a minus sign and are no number."""
 
 COMMANDS: dict[str, type] = {
     "demo": DemoSettings,
     "run": RunCommand,
+    "basins": BasinCommand,
     "portrait": PortraitSettings,
     "verify": VerifySettings,
 }
@@ -62,6 +80,8 @@ def settings_of(command: str, words: Sequence[str]) -> Any:
         SystemExit: with code 2 after tyro has explained another mistake, with code 0 after help was shown.
     """
     kind = COMMANDS[command]
+    if kind in WITH_FILES and words and words[0][:1] != "-" and words[0].lower().endswith((".toml", ".json")):
+        words = ["--config", *words]
     is_help = any(word in ("-h", "--help") for word in words)
     if not is_help:
         _check_choices(kind, words)
@@ -137,9 +157,9 @@ def _description(kind: Any) -> str | None:
 def _default(kind: type, words: Sequence[str]) -> Any:
     """The settings of the file that ``--config`` names, if it does."""
     path = _value_of("--config", words)
-    if kind is not RunCommand or path is None:
+    if kind not in WITH_FILES or path is None:
         return None
-    return RunCommand(**vars(read_config(path)))
+    return kind(**vars(read_config(path, WITH_FILES[kind])))
 
 
 def _value_of(option: str, words: Sequence[str]) -> str | None:

@@ -6,6 +6,15 @@ pipe or under ``NO_COLOR`` plain text, in ASCII as far as the words are ours. Lo
 does not hold, and never fails on one that went wrong.
 """
 
+from gradflow.reporting.basins import (
+    basin_data,
+    basin_notes,
+    basin_page,
+    basin_rows,
+    basin_text,
+    basin_title,
+    is_sample,
+)
 from gradflow.reporting.printing import MAX_WIDTH, print_summary, print_table, show
 from gradflow.reporting.summaries import summary
 from gradflow.reporting.tables import markdown, row_of, table_of
@@ -18,6 +27,13 @@ from gradflow.reporting.verdicts import summary_line as verdict_summary
 __all__ = [
     "MAX_WIDTH",
     "VERDICT_COLUMNS",
+    "basin_data",
+    "basin_notes",
+    "basin_page",
+    "basin_rows",
+    "basin_text",
+    "basin_title",
+    "is_sample",
     "markdown",
     "print_summary",
     "print_table",

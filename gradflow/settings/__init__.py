@@ -4,6 +4,7 @@ The same objects serve the command line, configuration files and scripts. They k
 together, never arrays; nothing heavy is imported here, so that a typing error costs a moment and not a computation.
 """
 
+from gradflow.settings.basins import BasinSettings
 from gradflow.settings.files import as_toml, decisive, flat, from_mapping, read_config
 from gradflow.settings.portraits import PortraitSettings
 from gradflow.settings.runs import (
@@ -20,6 +21,7 @@ from gradflow.settings.runs import (
 from gradflow.settings.verification import VerifySettings
 
 __all__ = [
+    "BasinSettings",
     "DataSettings",
     "DemoSettings",
     "FlowSettings",

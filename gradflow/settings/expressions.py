@@ -1,4 +1,4 @@
-"""Formulas that a user types: a loss in x and y, read without ever running what was typed.
+"""Formulas that a user types: a loss in x and y, or in more variables, read without ever running what was typed.
 
 The text is parsed by Python's own parser, and only the nodes listed here are allowed: numbers, x, y, pi, e, arithmetic
 and a few functions of jax.numpy. Everything else, names and attributes above all, is refused before JAX is imported.
@@ -15,6 +15,9 @@ from gradflow import checks
 FUNCTIONS = ("abs", "arctan", "cos", "cosh", "exp", "log", "log1p", "sin", "sinh", "sqrt", "square", "tan", "tanh")
 CONSTANTS = {"pi": math.pi, "e": math.e}
 VARIABLES = ("x", "y")
+LETTERS = ("x", "y", "z", "w")
+MAX_NUMBERED = 64
+"""More variables than the letters are x1, x2, x3, ..., up to this number."""
 
 MAX_LENGTH = 400
 """Longer texts could nest deeper than the interpreter's stack."""
@@ -32,64 +35,94 @@ _UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.UAdd: operator.pos,
 class Expression:
     """A scalar function of ``(x, y)``, an array of two numbers, from a text such as ``"0.5*(x*y - 1)**2"``.
 
+    Args:
+        text: the formula.
+        variables: names of the entries of the array; :func:`variables_of` reads them off the text.
+
     Raises:
         InputError: not a formula, or one with anything but the allowed parts; the message says which.
     """
 
-    def __init__(self, text: str):
-        checks.require(len(text) <= MAX_LENGTH, "expression", f"have at most {MAX_LENGTH} characters", len(text))
-        try:
-            self.body = ast.parse(text.strip(), mode="eval").body
-        except SyntaxError as error:
-            place = f"{error.msg} at character {error.offset}"
-            raise checks.InputError(f"`expression` must be a formula in x and y, but got {text!r}: {place}.") from None
-        _check(self.body, text)
-        self.text = text
+    def __init__(self, text: str, variables: tuple[str, ...] = VARIABLES):
+        self.body = _parsed(text, variables)
+        _check(self.body, text, variables)
+        self.text, self.variables = text, variables
 
     def __call__(self, params: Any) -> Any:
         """The value at ``params = (x, y)``."""
-        return _value(self.body, params)
+        return _value(self.body, params, self.variables)
 
 
-def _check(node: ast.AST, text: str) -> None:
+def variables_of(text: str) -> tuple[str, ...]:
+    """The variables of a formula in x, y, z, w or in x1, x2, x3, ..., at least the first two.
+
+    Raises:
+        InputError: not a formula, variables of both kinds, or one that is left out before another one.
+    """
+    names = {node.id for node in ast.walk(_parsed(text, LETTERS)) if isinstance(node, ast.Name)}
+    numbered = tuple(f"x{number}" for number in range(1, MAX_NUMBERED + 1))
+    used = names.intersection(numbered)
+    known = numbered if used else LETTERS
+    mixed = sorted(names.intersection(LETTERS)) if used else []
+    checks.require(not mixed, "expression", "have either x, y, z, w or x1, x2, ... for variables", f"{mixed} too")
+    last = max((known.index(name) for name in names.intersection(known)), default=0)
+    variables = known[: max(last + 1, 2)]
+    left_out = [name for name in variables if name not in names]
+    remedy = "A parameter that the loss does not depend on never moves. Rename the variables."
+    checks.require(not left_out, "expression", f"hold all of {', '.join(variables)}", f"none of {left_out}", remedy)
+    return variables
+
+
+def _parsed(text: str, variables: tuple[str, ...]) -> ast.expr:
+    checks.require(len(text) <= MAX_LENGTH, "expression", f"have at most {MAX_LENGTH} characters", len(text))
+    try:
+        return ast.parse(text.strip(), mode="eval").body
+    except SyntaxError as error:
+        place = f"{error.msg} at character {error.offset}"
+        known = " and ".join([", ".join(variables[:-1]), variables[-1]])
+        raise checks.InputError(f"`expression` must be a formula in {known}, but got {text!r}: {place}.") from None
+
+
+def _check(node: ast.AST, text: str, variables: tuple[str, ...]) -> None:
     match node:
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-            _check(left, text)
-            _check(right, text)
+            _check(left, text, variables)
+            _check(right, text, variables)
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
-            _check(operand, text)
+            _check(operand, text, variables)
         case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
             checks.require(abs(value) < 1e300, "expression", "hold numbers below 1e300", "a larger one")
         case ast.Name(id=name):
-            checks.choice("expression", name, (*VARIABLES, *CONSTANTS))
+            checks.choice("expression", name, (*variables, *CONSTANTS))
         case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]):
             checks.choice("expression", name, FUNCTIONS)
-            _check(argument, text)
+            _check(argument, text, variables)
         case _:
             part = ast.get_source_segment(text.strip(), node) or type(node).__name__
-            allowed = f"+ - * / **, x, y, {', '.join(CONSTANTS)} and functions of one argument: {', '.join(FUNCTIONS)}"
+            known = ", ".join([*variables, *CONSTANTS])
+            allowed = f"+ - * / **, {known} and functions of one argument: {', '.join(FUNCTIONS)}"
             checks.require(
                 False, "expression", "hold numbers and allowed parts only", repr(part), f"Allowed: {allowed}."
             )
 
 
-def _value(node: ast.AST, params: Any) -> Any:
+def _value(node: ast.AST, params: Any, variables: tuple[str, ...]) -> Any:
     import jax.numpy as jnp
 
     match node:
         case ast.BinOp(left=left, op=ast.Pow(), right=right) if (exponent := _small_whole(right)) is not None:
             # A whole exponent stays one: its derivatives are then right at 0 and for negative numbers too.
-            return _value(left, params) ** exponent
+            return _value(left, params, variables) ** exponent
         case ast.BinOp(left=left, op=op, right=right):
-            return _BINARY[type(op)](_value(left, params), _value(right, params))
+            return _BINARY[type(op)](_value(left, params, variables), _value(right, params, variables))
         case ast.UnaryOp(op=op, operand=operand):
-            return _UNARY[type(op)](_value(operand, params))
+            return _UNARY[type(op)](_value(operand, params, variables))
         case ast.Constant(value=int() | float() as value):
             return jnp.asarray(float(value))
         case ast.Name(id=name):
-            return params[VARIABLES.index(name)] if name in VARIABLES else jnp.asarray(CONSTANTS[name])
+            return params[variables.index(name)] if name in variables else jnp.asarray(CONSTANTS[name])
         case ast.Call(func=ast.Name(id=name), args=[argument]):
-            return getattr(jnp, name)(_value(argument, params))
+            return getattr(jnp, name)(_value(argument, params, variables))
     raise TypeError(ast.dump(node))
 
 

@@ -1,4 +1,4 @@
-"""Settings from and to files: a TOML or JSON file holds the flags of ``gradflow run`` without their dashes.
+"""Settings from and to files: a TOML or JSON file holds the flags of a command without their dashes.
 
 Errors name the file, the line and the nearest known key. Reading goes through :func:`from_mapping`, which scripts can
 use with any mapping. Nothing is computed here.
@@ -14,9 +14,10 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from gradflow import checks
+from gradflow.settings.basins import BasinSettings
 from gradflow.settings.runs import TEACHER, RunSettings
 
 _OFF: dict[str, Any] = {
@@ -27,8 +28,14 @@ _OFF: dict[str, Any] = {
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "text"}
 
 
-def read_config(path: str | Path) -> RunSettings:
-    """The settings in a .toml or .json file; what it does not mention has its default.
+COMMANDS: dict[type, str] = {RunSettings: "run", BasinSettings: "basins"}
+"""The commands whose settings can stand in a file."""
+
+Settings = TypeVar("Settings", RunSettings, BasinSettings)
+
+
+def read_config(path: str | Path, kind: type[Settings] = RunSettings) -> Settings:  # type: ignore[assignment]
+    """The settings in a .toml or .json file, those of a run or of `kind`; what it does not mention has its default.
 
     Raises:
         OSError: the file is missing or cannot be read.
@@ -46,40 +53,47 @@ def read_config(path: str | Path) -> RunSettings:
     except (json.JSONDecodeError, RecursionError) as error:
         raise checks.InputError(f"`{file}` must be JSON, but: {error}.") from None
     checks.require(isinstance(values, dict), str(file), "hold settings by name", type(values).__name__)
-    return from_mapping(values, source=str(file), text=text)
+    return from_mapping(values, source=str(file), text=text, kind=kind)
 
 
-def from_mapping(values: Mapping[str, Any], source: str = "settings", text: str = "") -> RunSettings:
+def from_mapping(
+    values: Mapping[str, Any],
+    source: str = "settings",
+    text: str = "",
+    kind: type[Settings] = RunSettings,  # type: ignore[assignment]
+) -> Settings:
     """Settings from a flat mapping of names (with hyphens or underscores) to values.
 
     Args:
         values: the settings; what is left out has its default.
         source: how messages call the mapping.
         text: the text the mapping was read from, for the line numbers in messages.
+        kind: the settings to make.
 
     Raises:
         InputError: an unknown name, a wrong type, or a value out of range.
     """
     sections: dict[str, dict[str, Any]] = {}
+    known = _fields(kind)
     for key, value in values.items():
         name, where = key.replace("-", "_"), _place(source, text, key)
-        if name not in _fields():
-            raise checks.InputError(f"{where}: there is no setting `{key}`. {_nearest_setting(name)}")
+        if name not in known:
+            raise checks.InputError(f"{where}: there is no setting `{key}`. {_nearest_setting(name, kind)}")
         if isinstance(value, Mapping):
             raise checks.InputError(
                 f"{where}: `{key}` must not be a table, but got {value!r}. Settings have no sections."
             )
-        section, annotation = _fields()[name]
+        section, annotation = known[name]
         sections.setdefault(section, {})[name] = _converted(f"{where}: `{name}`", value, annotation)
     try:
-        made = {section: _section_type(section)(**entries) for section, entries in sections.items()}
-        return RunSettings(**made)
+        made = {section: _annotations(kind)[section](**entries) for section, entries in sections.items()}
+        return kind(**made)
     except checks.InputError as error:
         named = re.match(r"`(\w+)", str(error))
         raise checks.InputError(f"{_place(source, text, named[1] if named else '')}: {error}") from None
 
 
-def flat(settings: RunSettings) -> dict[str, Any]:
+def flat(settings: RunSettings | BasinSettings) -> dict[str, Any]:
     """The settings as a flat dictionary of plain values, section after section."""
     return {name: value for _, entries in _by_section(settings) for name, value in entries.items()}
 
@@ -100,7 +114,7 @@ def decisive(settings: RunSettings) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in chosen.items()}
 
 
-def as_toml(settings: RunSettings) -> str:
+def as_toml(settings: RunSettings | BasinSettings) -> str:
     """The settings as a TOML file that :func:`read_config` reads; settings that are not set are comments."""
     blocks = []
     for title, entries in _by_section(settings):
@@ -136,21 +150,18 @@ def _annotations(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
-def _fields() -> dict[str, tuple[str, Any]]:
-    """For each setting of a run its section and its type."""
+def _fields(kind: type) -> dict[str, tuple[str, Any]]:
+    """For each setting of a kind its section and its type."""
     return {
         name: (section, annotation)
-        for section, kind in _annotations(RunSettings).items()
-        for name, annotation in _annotations(kind).items()
+        for section, part in _annotations(kind).items()
+        for name, annotation in _annotations(part).items()
     }
 
 
-def _section_type(section: str) -> type:
-    return _annotations(RunSettings)[section]
-
-
-def _by_section(settings: RunSettings) -> Iterator[tuple[str, dict[str, Any]]]:
-    for field in dataclasses.fields(RunSettings):
+def _by_section(settings: RunSettings | BasinSettings) -> Iterator[tuple[str, dict[str, Any]]]:
+    kind = next(kind for kind in COMMANDS if isinstance(settings, kind))
+    for field in dataclasses.fields(kind):
         section = getattr(settings, field.name)
         yield field.name, {entry.name: _plain(getattr(section, entry.name)) for entry in dataclasses.fields(section)}
 
@@ -168,10 +179,10 @@ def _place(source: str, text: str, key: str) -> str:
     return f"{source}, line {lines[0]}" if lines else source
 
 
-def _nearest_setting(name: str) -> str:
-    close = difflib.get_close_matches(name, _fields(), n=1)
+def _nearest_setting(name: str, kind: type) -> str:
+    close = difflib.get_close_matches(name, _fields(kind), n=1)
     hint = f"Perhaps you meant `{close[0]}`. " if close else ""
-    return f"{hint}`gradflow run --print-config` shows all of them."
+    return f"{hint}`gradflow {COMMANDS[kind]} --print-config` shows all of them."
 
 
 def _converted(label: str, value: Any, annotation: Any) -> Any:

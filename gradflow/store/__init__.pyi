@@ -1,6 +1,11 @@
+from .basins import basins_datatree as basins_datatree
+from .basins import load_basins as load_basins
+from .basins import save_basins as save_basins
+from .basins import to_dataset as to_dataset
 from .files import load as load
 from .files import save as save
 from .paths import check_writable as check_writable
+from .paths import write_text as write_text
 from .trees import SCHEMA as SCHEMA
 from .trees import from_datatree as from_datatree
 from .trees import to_datatree as to_datatree

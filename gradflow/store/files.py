@@ -49,12 +49,20 @@ def save(study: Study, path: str | os.PathLike[str], overwrite: bool = False) ->
     """
     checks.require(isinstance(study, Study), "study", "be a Study", type(study).__name__)
     target = check_writable(path, overwrite)
-    tree = to_datatree(study)
+    return write_tree(to_datatree(study), target, overwrite)
+
+
+def write_tree(tree: xr.DataTree, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
+    """Writes any tree with its digest and returns the file's path; :func:`read_tree` reads it.
+
+    Raises:
+        OSError: as :func:`save`.
+    """
     tree.attrs[DIGEST] = digest(tree)
     encoding = {node.path: _encoding(node.to_dataset(inherit=False)) for node in tree.subtree}
     # In memory first: when a disk is full, HDF5 leaves objects behind that crash the process once they are collected.
     content = tree.to_netcdf(None, engine="h5netcdf", encoding=encoding)
-    return write_atomically(target, lambda part: part.write_bytes(content), overwrite)
+    return write_atomically(path, lambda part: part.write_bytes(content), overwrite)
 
 
 def load(path: str | os.PathLike[str]) -> Study:
@@ -69,7 +77,7 @@ def load(path: str | os.PathLike[str]) -> Study:
             the message says which, and what to do.
         OSError: there is no such file (FileNotFoundError), it is a folder, or it may not be read.
     """
-    tree = _read(_checked_file(path), os.fspath(path))
+    tree = read_tree(path)
     try:
         return from_datatree(tree)
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -78,6 +86,15 @@ def load(path: str | os.PathLike[str]) -> Study:
         raise checks.ResultsFileError(
             f"{path} {what}. It was written by gradflow {writer}: read it with that."
         ) from error
+
+
+def read_tree(path: str | os.PathLike[str]) -> xr.DataTree:
+    """The tree in a file of :func:`write_tree`, without its digest, which matches.
+
+    Raises:
+        InputError, ResultsFileError, OSError: as :func:`load`.
+    """
+    return _read(_checked_file(path), os.fspath(path))
 
 
 def digest(tree: xr.DataTree) -> str:

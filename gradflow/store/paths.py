@@ -85,6 +85,11 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], Any],
     return target
 
 
+def write_text(path: str | os.PathLike[str], text: str, overwrite: bool = False) -> Path:
+    """A text file in UTF-8, put at `path` as :func:`write_atomically` does."""
+    return write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"), overwrite)
+
+
 def _publish(part: Path, target: Path, overwrite: bool) -> None:
     """Renames `part`; without `overwrite` a hard link, which unlike a rename fails when the name is taken."""
     if not overwrite:
