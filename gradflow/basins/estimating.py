@@ -32,9 +32,9 @@ from gradflow.precision import in_double
 from gradflow.samplers.sampler import AbstractSampler
 
 CHUNK_WORK = 2**19
-"""Parameters per chunk, about: 65 536 starts of a few parameters, 4096 of a hundred."""
+"""Parameters per chunk, about: 16 384 starts of up to 32 parameters, 4096 of a hundred."""
 
-FEWEST, MOST = 256, 65_536
+FEWEST, MOST = 256, 16_384
 KEEP_CODES = 1_000_000
 """Runs of at most so many starts keep the class of every start unless told otherwise."""
 
