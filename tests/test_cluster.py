@@ -19,6 +19,8 @@ from gradflow.engines import ClusterError, Ending, Serial, facts, open_run, run_
 
 distributed = pytest.importorskip("distributed", reason="needs the extra `dask`: pip install 'gradflow[dask]'")
 
+import dask  # noqa: E402
+
 from gradflow.engines import Dask, cluster  # noqa: E402
 
 
@@ -72,7 +74,7 @@ def local():
         "distributed.deploy.lost-worker-timeout": "1000 days",
     }
     with (
-        cluster.dask.config.set(settings),
+        dask.config.set(settings),
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
         ) as processes,
@@ -165,13 +167,15 @@ def test_an_interrupted_run_is_resumed_with_the_same_numbers(tmp_path, engine):
 
 def test_workers_of_another_version_are_refused_before_they_compute(tmp_path, engine, monkeypatch):
     monkeypatch.setattr(facts, "__version__", "9.9")
-    with pytest.raises(ClusterError, match=rf"gradflow 9\.9 here and {__version__} there\); install the same"):
+    with pytest.raises(
+        ClusterError, match=rf"worker tcp://\S+ has .*gradflow 9\.9 here and {__version__} there\); install the same"
+    ):
         run(Draws(tmp_path, fatal=(0,)), engine)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_worker_of_another_precision_that_joins_later_is_refused_too(tmp_path, engine, monkeypatch):
-    monkeypatch.setattr(cluster._Connection, "require_same", lambda *_: None)  # all was well when the run began
+    monkeypatch.setattr(cluster.Connection, "require_same", lambda *_: None)  # all was well when the run began
     monkeypatch.setattr(facts, "_is_double", lambda: True)
     with pytest.raises(ClusterError, match=r"joined later has .* \(JAX_ENABLE_X64 1 here and 0 there\)"):
         run(Draws(tmp_path, fatal=(0,)), engine)
@@ -243,9 +247,7 @@ def test_a_cluster_that_is_gone_is_an_error_and_the_parts_are_kept(tmp_path, har
     options = {"processes": False, "protocol": "tcp", "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
     with (
         open_run(tmp_path / "run", {"seed": 1}) as folder,
-        cluster.dask.config.set(
-            {"distributed.comm.timeouts.connect": "500ms"}
-        ),  # so that it ends soon without a scheduler
+        dask.config.set({"distributed.comm.timeouts.connect": "500ms"}),  # so that it ends soon without a scheduler
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, **options) as threads,
     ):
         threading.Thread(target=watch, daemon=True).start()
@@ -257,7 +259,9 @@ def test_a_cluster_that_is_gone_is_an_error_and_the_parts_are_kept(tmp_path, har
         assert 3 <= len(kept) < 1000 and [index for index, _ in folder.reader.stream()] == kept
 
 
-def test_a_local_cluster_keeps_each_process_to_one_core_and_leaves_nothing_behind(tmp_path):
+def test_a_local_cluster_keeps_each_process_to_one_core_and_leaves_nothing_behind(monkeypatch):
+    monkeypatch.setenv("PYTHONHASHSEED", "0")  # Dask changes it, for the processes to inherit
+
     @dataclasses.dataclass(frozen=True)
     class Environment:
         num_chunks: int = 2
@@ -271,11 +275,20 @@ def test_a_local_cluster_keeps_each_process_to_one_core_and_leaves_nothing_behin
             }
 
     seen = []
-    usual = cluster.dask.config.get("distributed.scheduler.allowed-failures")
+    usual = dask.config.get("distributed.scheduler.allowed-failures")
     engine = Dask(num_workers=1, environment={"EXTRA": "yes"})
     run_chunks(Environment(), engine, on_part=lambda _, arrays: seen.append(arrays), progress=False)
     assert seen[0]["text"].tolist() == ["1", "1", "0", "yes"] and seen[0]["pid"][1] == 1
-    assert cluster.dask.config.get("distributed.scheduler.allowed-failures") == usual
-    assert "NPROC" not in os.environ
+    assert dask.config.get("distributed.scheduler.allowed-failures") == usual
+    assert "NPROC" not in os.environ and os.environ["PYTHONHASHSEED"] == "0"
     with pytest.raises(ProcessLookupError):
         os.kill(int(seen[0]["pid"][0]), 0)
+
+
+def test_a_script_that_forgets_to_guard_its_start_is_told_so(monkeypatch):
+    def fails(**_):
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr(distributed, "LocalCluster", fails)
+    with pytest.raises(ClusterError, match=r"Nanny failed to start\..*under `if __name__ == \"__main__\":`"):
+        next(Dask(num_workers=1).results(Draws(Path()), iter(range(3))))

@@ -186,7 +186,9 @@ def test_closed_threads_begin_nothing_more_and_end():
     results = Threads(2).results(job, iter(range(12)))
     assert next(results)[0] == 0
     results.close()
+    begun = time.monotonic()
     while threading.active_count() > before:
+        assert time.monotonic() - begun < 10
         time.sleep(0.01)
     assert sorted(job.log) in ([0, 1], [0, 1, 2])  # 0 and 1 were computed, 3 was in the queue
 

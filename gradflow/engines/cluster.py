@@ -9,8 +9,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import dataclasses
-import logging
-import os
 import queue
 import signal
 import threading
@@ -29,22 +27,18 @@ from gradflow.engines.engine import (
     Window,
     computed,
     failure_of,
-    num_cores,
 )
-from gradflow.engines.errors import ClusterError
 
 try:
     import cloudpickle  # type: ignore[import-untyped]
-    import dask
     import distributed
 except ImportError as missing:
     raise ImportError("Dask needs the package `distributed`: pip install 'gradflow[dask]'") from missing
 
+from gradflow.engines.connections import Connection, close, connected, kill, local_cluster
+
 SPAN = 16
 """Chunks per thread of the workers by which the newest may be ahead of the oldest unfinished one."""
-
-CLOSE_SECONDS = 10.0
-"""Longest wait for the processes of a local cluster to end; then they are killed."""
 
 LOOK_SECONDS = 1.0
 """Between two looks at whether the scheduler and its workers are still there."""
@@ -90,7 +84,7 @@ class Dask(AbstractEngine):
         """See :meth:`gradflow.engines.AbstractEngine.results`."""
         packed = _packed(job)
         with self._client() as client:
-            connection = _Connection(client, self.timeout)
+            connection = Connection(client, self.timeout)
             connection.await_workers()
             ours = facts.process_facts()
             connection.require_same(ours)
@@ -113,57 +107,22 @@ class Dask(AbstractEngine):
     @contextlib.contextmanager
     def _client(self) -> Iterator[Any]:
         if self.address is not None:
-            client = _connected(self.address, self.timeout)
+            client = connected(self.address, self.timeout)
             try:
                 yield client
             finally:
-                _close(client)
+                close(client)
             return
-        with _local_cluster(self) as cluster:
-            client = _connected(cluster, self.timeout)
+        limits = {"allowed-failures": self.allowed_failures, "no-workers-timeout": f"{self.timeout:g}s"}
+        with local_cluster(self.num_workers, self.dashboard, self.environment, limits) as cluster:
+            client = connected(cluster, self.timeout)
             try:
                 yield client
             except BaseException:
-                _kill(cluster)  # whoever stops in the middle does not wait for chunks that nobody will take
+                kill(cluster)  # whoever stops in the middle does not wait for chunks that nobody will take
                 raise
             finally:
-                _close(client)
-
-
-@contextlib.contextmanager
-def _local_cluster(engine: Dask) -> Iterator[Any]:
-    """Processes that end with the block; the environment, which Dask changes for them to inherit, is restored."""
-    double = facts.process_facts()["JAX_ENABLE_X64"]
-    environment = {"NPROC": "1", "JAX_ENABLE_X64": double, **engine.environment}
-    settings = {
-        "distributed.scheduler.allowed-failures": engine.allowed_failures,
-        "distributed.scheduler.no-workers-timeout": f"{engine.timeout:g}s",
-        # One chunk at a worker at a time: the neighbours of a chunk that kills its worker are not suspected.
-        "distributed.scheduler.worker-saturation": 1.0,
-        # A process that is being restarted at the moment of this look would be given up for good.
-        "distributed.deploy.lost-worker-timeout": "1000 days",
-        **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in environment.items()},
-    }
-    usual = dict(os.environ)
-    with dask.config.set(settings):
-        cluster = distributed.LocalCluster(
-            n_workers=engine.num_workers or num_cores(),
-            threads_per_worker=1,
-            dashboard_address=engine.dashboard,
-            # Even without the page there is a server; at its usual port a second cluster would be warned of.
-            scheduler_kwargs={} if engine.dashboard else {"dashboard_address": "127.0.0.1:0"},
-            silence_logs=logging.CRITICAL,
-        )
-        try:
-            yield cluster
-        finally:
-            try:
-                cluster.close(timeout=CLOSE_SECONDS)
-            except Exception:  # whatever is the matter, it must not hide why the run ended
-                _kill(cluster)
-            for name in set(os.environ) - set(usual):
-                del os.environ[name]
-            os.environ.update(usual)
+                close(client)
 
 
 def _packed(job: Job) -> bytes:
@@ -174,30 +133,6 @@ def _packed(job: Job) -> bytes:
             f"`job` must be something that can be sent to other processes, but got {error}. Functions that hold locks, "
             "open files or connections cannot."
         ) from error
-
-
-def _connected(where: Any, timeout: float) -> Any:
-    try:
-        return distributed.Client(where, timeout=timeout / 2, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise ClusterError(
-            f"`address` must be that of a running scheduler, but none answers at {where} ({error or 'no answer'}). "
-            "Start one with `dask scheduler`, and its workers with `dask worker ADDRESS`."
-        ) from error
-
-
-def _close(client: Any) -> None:
-    with contextlib.suppress(Exception):  # the other end may be gone
-        if client.status == "running":
-            client.unsubscribe_topic("all")
-        client.close(timeout=2)
-
-
-def _kill(cluster: Any) -> None:
-    for nanny in cluster.workers.values():
-        nanny.auto_restart = False
-        with contextlib.suppress(OSError, TypeError):  # it is dead, or was never there
-            os.kill(nanny.pid, signal.SIGKILL)
 
 
 class _WorkersRefused(Exception):
@@ -233,94 +168,10 @@ def _chunk(name: str, index: int) -> Arrays | ChunkFailure | checks.InputError:
         return error
 
 
-class _Connection:
-    """A client, and whether there is still somebody at the other end."""
-
-    def __init__(self, client: Any, timeout: float):
-        self.client, self.timeout = client, timeout
-        self.num_threads = 0
-        self.is_lost = False
-        self.looked = self.alive = time.monotonic()
-        client.subscribe_topic("all", self._hear)
-
-    def _hear(self, event: tuple[float, Any]) -> None:
-        """Workers that come and go between two looks are a sign of life too."""
-        if isinstance(event[1], Mapping) and event[1].get("action") == "add-worker":
-            self.alive = time.monotonic()
-
-    def look(self) -> None:
-        """Counts the workers' threads.
-
-        Raises:
-            ClusterError: the scheduler does not answer, or has had no workers for too long.
-        """
-        self.looked = time.monotonic()
-        threads = self.ask(self.client.scheduler.ncores)
-        self.num_threads = sum(threads.values())
-        if self.num_threads:
-            self.alive = time.monotonic()
-        elif time.monotonic() - self.alive > self.timeout:
-            self.lose(f"the scheduler has had no workers for {self.timeout:g} s")
-
-    def await_workers(self) -> None:
-        """Returns when there is a worker."""
-        self.look()
-        while not self.num_threads:
-            time.sleep(min(0.1, self.timeout / 10))
-            self.look()
-
-    def ask(self, function: Any, **arguments: Any) -> Any:
-        """The scheduler's answer."""
-        if self.client.status != "running":
-            self.lose("the connection to the scheduler is lost")
-        try:
-            return self.client.sync(function, callback_timeout=self.timeout, **arguments)
-        except (OSError, AttributeError, RuntimeError) as error:
-            self.lose(f"the scheduler does not answer ({type(error).__name__}: {error})")
-
-    def lose(self, reason: str) -> Any:
-        """Raises what says that the cluster is gone; nobody says goodbye to it then."""
-        self.is_lost = True
-        raise ClusterError(
-            f"The cluster cannot be used: {reason}. Parts that were kept in a run folder are whole; start the same run "
-            "again, and it goes on from there."
-        )
-
-    def require_same(self, ours: dict[str, str]) -> None:
-        """Refuses workers of other versions or another precision, before any of them computes."""
-        try:
-            answers = self.client.run(facts.process_facts)
-        except Exception as error:
-            self.lose(
-                f"a worker cannot run gradflow {ours['gradflow']} ({type(error).__name__}: {error}); install it there"
-            )
-        for worker, theirs in answers.items():
-            self.refuse(worker, facts.differing(ours, theirs))
-
-    def refuse(self, worker: str, difference: str) -> None:
-        """Raises if there is a difference."""
-        if difference:
-            self.lose(f"worker {worker} has other versions or another precision ({difference}); install the same ones")
-
-    @contextlib.contextmanager
-    def registered(self, plugin: _JobPlugin) -> Iterator[str]:
-        """The name under which the workers find the job."""
-        try:
-            self.client.register_plugin(plugin, name=plugin.name)
-        except Exception as error:
-            self.lose(f"its workers cannot load the job ({type(error).__name__}: {error})")
-        try:
-            yield plugin.name
-        finally:
-            if not self.is_lost and self.client.status == "running":
-                with contextlib.suppress(Exception):  # the other end may be gone
-                    self.client.unregister_worker_plugin(plugin.name)
-
-
 class _Batch:
     """The chunks that are at the cluster."""
 
-    def __init__(self, connection: _Connection, name: str, retries: int):
+    def __init__(self, connection: Connection, name: str, retries: int):
         self.connection, self.name, self.retries = connection, name, retries
         self.futures: dict[int, Any] = {}
         self.arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
