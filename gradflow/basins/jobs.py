@@ -21,7 +21,7 @@ from gradflow.ensemble import Ends, Ensemble, gradient_level, shared_settings
 from gradflow.flow import AbstractFlow
 from gradflow.naming.choosing import namer_for
 from gradflow.naming.groups import Groups, locate, merge
-from gradflow.naming.labels import OTHER, Label
+from gradflow.naming.labels import OTHER, Draft, Label
 from gradflow.precision import in_double
 from gradflow.samplers.sampler import AbstractSampler
 
@@ -161,20 +161,22 @@ def default_max_norm(flow: AbstractFlow, pilot: np.ndarray) -> float:
 
 def classes(fates: Fates) -> tuple[tuple[Label, ...], Groups | None, Int[np.ndarray, " num"]]:
     """The labels that occur, the groups, and for each row the place of its class: labels first, then groups."""
-    assigned, members = fates.labels.copy(), np.full(len(fates.labels), -1)
+    assigned, members = Draft.blank(len(fates.labels)), np.full(len(fates.labels), -1)
+    told = np.flatnonzero(np.not_equal(fates.labels, None))
+    kinds = {label.text: label for label in fates.labels[told].tolist()}
+    texts = np.array([label.text for label in fates.labels[told].tolist()], dtype=object)
+    for text, label in kinds.items():
+        assigned.give(told[texts == text], label)
     groups = _merged([names.groups for _, names in fates.names if names.groups is not None])
     for rows, names in fates.names:
-        assigned[rows] = np.array([*names.labels, None], dtype=object)[names.codes]
+        assigned.put(rows, Draft(names.codes, list(names.labels)))
         if groups is not None and names.groups is not None:
             inside = names.members >= 0
             place = locate(groups, names.groups.keys, names.groups.leaders)
             members[rows[inside]] = place[names.members[inside]]
-    assigned[(assigned == None) & (members < 0)] = OTHER  # noqa: E711
-    labels = tuple(sorted({label for label in assigned.tolist() if label is not None}, key=lambda label: label.text))
-    position = {label.text: number for number, label in enumerate(labels)}
-    pairs = zip(assigned.tolist(), members.tolist(), strict=True)
-    places = [len(labels) + member if label is None else position[label.text] for label, member in pairs]
-    return labels, groups, np.array(places, dtype=np.int64)
+    assigned.give(assigned.is_open & (members < 0), OTHER)
+    labels, codes = assigned.finished()
+    return labels, groups, np.where(codes < 0, len(labels) + members, codes)
 
 
 def _merged(parts: list[Groups]) -> Groups | None:

@@ -71,15 +71,21 @@ def tallied(
     times: Float[np.ndarray, " num"], steps: Int[np.ndarray, " num"],
 ) -> Tally:  # fmt: skip
     """The tally of some starts, each with the place of its class."""
-    counts, histogram = np.zeros((num, num_replicates), np.int64), np.zeros((num, NUM_BINS), np.int64)
-    np.add.at(counts, (places, replicates), 1)
-    np.add.at(histogram, (places, time_bins(times)), 1)
-    total = np.zeros(num, np.int64)
-    np.add.at(total, places, steps)
-    order = np.lexsort((samples, places))
-    chosen = np.zeros(num, np.int64)
-    chosen[places[order][::-1]] = order[::-1]
-    return Tally(counts, histogram, total, samples[chosen], starts[chosen], ends[chosen], times[chosen])
+    counts = np.bincount(places * num_replicates + replicates, minlength=num * num_replicates)
+    histogram = np.bincount(places * NUM_BINS + time_bins(times), minlength=num * NUM_BINS)
+    total, chosen = np.zeros(num, np.int64), np.zeros(num, np.int64)
+    np.add.at(total, places, steps)  # whole numbers, unlike the weights of bincount
+    order = np.arange(len(samples)) if (np.diff(samples) > 0).all() else np.argsort(samples, kind="stable")
+    chosen[places[order[::-1]]] = order[::-1]
+    return Tally(
+        counts.reshape(num, num_replicates),
+        histogram.reshape(num, NUM_BINS),
+        total,
+        samples[chosen],
+        starts[chosen],
+        ends[chosen],
+        times[chosen],
+    )
 
 
 def time_bins(times: Float[np.ndarray, " num"]) -> Int[np.ndarray, " num"]:

@@ -14,7 +14,7 @@ from gradflow.critical_sets import balanced
 from gradflow.critical_sets.balanced.setting import balanced_setting
 from gradflow.naming.evaluation import Evaluator, Flat
 from gradflow.naming.examination import examine_rows
-from gradflow.naming.labels import CONTRADICTION, NOT_CRITICAL, NOT_FINITE, PASSING, SLOW, Label, Names, encoded
+from gradflow.naming.labels import CONTRADICTION, NOT_CRITICAL, NOT_FINITE, PASSING, SLOW, Draft, Label, Names
 from gradflow.naming.ladders import SAME_VALUE_RTOL, Ladder
 from gradflow.naming.namers import AbstractNamer
 from gradflow.naming.reasons import staying
@@ -34,7 +34,8 @@ class BalancedNamer(AbstractNamer):
     def _names(self, evaluate: Evaluator, flat: Flat, samples: np.ndarray, has_dwelt: np.ndarray) -> Names:
         del samples
         losses, params = evaluate.losses(flat), flat.copy()
-        assigned = np.full(len(flat), self.ladder.global_label, dtype=object)
+        assigned = Draft.blank(len(flat))
+        assigned.give(np.ones(len(flat), dtype=bool), self.ladder.global_label)
         rows = np.flatnonzero(~self.ladder.is_below_second(losses))
         if len(rows):
             found = examine_rows(self.problem, evaluate, flat[rows])
@@ -42,16 +43,17 @@ class BalancedNamer(AbstractNamer):
             stays = staying(found, has_dwelt[rows])
             for number, row in enumerate(rows):
                 if not found.is_finite[number]:
-                    assigned[row] = NOT_FINITE
+                    label = NOT_FINITE
                 elif found.is_unstable[number] and not stays[number]:
-                    assigned[row] = PASSING
+                    label = PASSING
                 elif not found.is_critical[number]:
-                    assigned[row] = NOT_CRITICAL
+                    label = NOT_CRITICAL
                 else:
                     index = int(found.index[number])
                     label = self._critical(evaluate, params[row : row + 1], float(losses[row]), index)
-                    assigned[row] = label if stays[number] or label is self.ladder.global_label else SLOW
-        labels, codes = encoded(assigned)
+                    label = label if stays[number] or label is self.ladder.global_label else SLOW
+                assigned.give(row, label)
+        labels, codes = assigned.finished()
         return Names(labels, codes, None, np.full(len(flat), -1), losses, params)
 
     def _critical(self, evaluate: Evaluator, row: Flat, loss: float, index: int) -> Label:

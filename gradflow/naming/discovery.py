@@ -14,7 +14,7 @@ from gradflow.naming.evaluation import Evaluator, Flat, evaluator
 from gradflow.naming.examination import examine_rows
 from gradflow.naming.features import STAYS, features
 from gradflow.naming.groups import BAND, CORE, Features, collect, distance
-from gradflow.naming.labels import AMBIGUOUS, OTHER, SLOW, Label, Names, encoded
+from gradflow.naming.labels import AMBIGUOUS, OTHER, SLOW, Draft, Label, Names
 from gradflow.naming.namers import AbstractNamer, Known
 from gradflow.naming.reasons import reasons, staying
 from gradflow.precision import as_params, in_double
@@ -50,35 +50,33 @@ class Discovery(AbstractNamer):
     def _names(self, evaluate: Evaluator, flat: Flat, samples: np.ndarray, has_dwelt: np.ndarray) -> Names:
         examination = examine_rows(self.problem, evaluate, flat)
         assigned = reasons(self.problem, examination, has_dwelt)
-        rows = np.flatnonzero([label is None for label in assigned])
+        rows = np.flatnonzero(assigned.is_open)
         stays = staying(examination, has_dwelt)
         found = features(self.problem, evaluate, examination.at(rows), samples[rows], stays[rows])
-        for number, label in enumerate(self._recognised(found)):
-            assigned[rows[number]] = label
+        if self.known:
+            assigned.put(rows, self._recognised(found))
         if self.bottom is not None:
-            size = self.size
-            is_least = found.loss - self.bottom.loss <= BOTTOM_RTOL * size
-            assigned[rows[is_least]] = self.bottom
-        left = np.array([assigned[row] is None for row in rows], dtype=bool)
-        groups, inside = collect(_rows(found, left), self.tolerance)
+            is_least = found.loss - self.bottom.loss <= BOTTOM_RTOL * self.size
+            assigned.give(rows[is_least], self.bottom)
+        left = assigned.is_open[rows]
+        groups, inside = collect(found if left.all() else _rows(found, left), self.tolerance)
         members = np.full(len(flat), -1)
         members[rows[left]] = inside
-        assigned[rows[left][inside < 0]] = OTHER
-        labels, codes = encoded(assigned)
+        assigned.give(rows[left][inside < 0], OTHER)
+        labels, codes = assigned.finished()
         return Names(labels, codes, groups, members, examination.loss, examination.params)
 
-    def _recognised(self, found: Features) -> list[Label | None]:
+    def _recognised(self, found: Features) -> Draft:
         """The user's label of each row, ambiguous where a row is near one of his points without being at it."""
-        result: list[Label | None] = [None] * len(found.loss)
-        stays = found.keys[:, STAYS] > 0
+        result, stays = Draft.blank(len(found.loss)), found.keys[:, STAYS] > 0
         for label, point in self.known:
             same = (found.keys[:, :STAYS] == point.keys[:, :STAYS]).all(axis=1)
             offsets = distance(np.repeat(point.values, len(same), axis=0), found.values)
-            for row in np.flatnonzero(same & (offsets <= BAND * self.tolerance)):
-                if offsets[row] > CORE * self.tolerance:
-                    result[row] = result[row] or AMBIGUOUS
-                else:
-                    result[row] = label if stays[row] or label.kind != "degenerate" else SLOW
+            is_at = same & (offsets <= CORE * self.tolerance)
+            result.give(same & (offsets <= BAND * self.tolerance) & ~is_at & result.is_open, AMBIGUOUS)
+            is_left = is_at & ~stays & (label.kind == "degenerate")
+            result.give(is_at & ~is_left, label)
+            result.give(is_left, SLOW)
         return result
 
 
@@ -116,10 +114,10 @@ def _known_entry(problem: AbstractProblem, name: str, params: Params) -> tuple[L
     evaluate = evaluator(problem, batch)
     with np.errstate(all="ignore"):
         found = examine_rows(problem, evaluate, evaluate.flatten(batch))
-    reason = reasons(problem, found, np.ones(1, dtype=bool))[0]
+    reason = reasons(problem, found, np.ones(1, dtype=bool)).finished()[0]
     checks.require(
-        reason is None, f"known[{name!r}]", "be a critical point of the problem",
-        f"a state with gradient norm {found.given_grad_norm[0]:.2e} ({reason.text if reason else ''})",
+        not reason, f"known[{name!r}]", "be a critical point of the problem",
+        f"a state with gradient norm {found.given_grad_norm[0]:.2e} ({reason[0].text if reason else ''})",
         "Refine it with gradflow.refine first.",
     )  # fmt: skip
     point = classify(problem, jax.tree.map(lambda leaf: leaf[0], evaluate.unflatten(found.params)))

@@ -19,6 +19,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from gradflow import checks
+from gradflow.naming.columns import MOST_COLUMNS
 from gradflow.precision import in_double
 from gradflow.problem import AbstractProblem
 from gradflow.types import Params
@@ -118,12 +119,13 @@ class Evaluator:
     @in_double
     def _mapped(self, compiled: Callable[..., tuple[Any, ...]], flat: Flat) -> list[np.ndarray]:
         results: list[np.ndarray] = []
+        is_short = self.num_params < MOST_COLUMNS
         for start, rows in self._blocks(flat):
             parts = compiled(self.form, self.structure, self.shapes, self.arrays, rows)
             for index, part in enumerate(parts):
                 values = np.asarray(part)
                 if len(results) == index:
-                    results.append(np.empty((len(flat), *values.shape[1:])))
+                    results.append(np.empty((len(flat), *values.shape[1:]), order="F" if is_short else "C"))
                 results[index][start : start + self.block] = values[: len(flat) - start]
         return results
 

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from gradflow import checks
 from gradflow.critical_points import classify
 from gradflow.curvature import hessians, newton_distance
+from gradflow.naming.columns import in_columns, norms, sums
 from gradflow.naming.definite import FEWEST_PARAMS, Definite, definite_minima
 from gradflow.naming.evaluation import Evaluator, Flat, evaluator
 from gradflow.naming.models import Models, quadratic_models
@@ -136,8 +137,7 @@ def examine_rows(
 
 def _slab(problem: AbstractProblem, evaluate: Evaluator, flat: Flat, leash: float | None) -> Examination:
     """Rows with a clearly positive definite Hessian by factorisation, all others by eigenvalues."""
-    norms = np.linalg.norm(flat, axis=1)
-    size = np.maximum(norms, problem.weight_scale if isinstance(problem, Regression) else 1.0)
+    size = np.maximum(norms(flat), problem.weight_scale if isinstance(problem, Regression) else 1.0)
     limit = leash_of(size, leash)
     if evaluate.num_params < FEWEST_PARAMS:
         return _by_eigenvalues(problem, evaluate, flat, size, limit)
@@ -179,6 +179,7 @@ def _definite(quick: Definite, flat: Flat) -> Examination:
 def _by_eigenvalues(
     problem: AbstractProblem, evaluate: Evaluator, flat: Flat, size: np.ndarray, limit: np.ndarray
 ) -> Examination:
+    flat = in_columns(flat)
     given = quadratic_models(evaluate, flat)
     offset = np.abs(given.components[:, 0]) / np.maximum(np.abs(given.values[:, 0]), np.finfo(float).tiny)
     remaining, given_norm = given.distance, given.grad_norm
@@ -218,8 +219,8 @@ def _judged(
         is_critical=critical,
         lowest=values[:, 0],
         highest=values[:, -1],
-        trace=values.sum(axis=1),
-        frobenius=np.linalg.norm(values, axis=1),
+        trace=sums(values),
+        frobenius=norms(values),
         index=index,
         nullity=nullity,
         zero_tolerance=tolerance,

@@ -12,6 +12,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from jaxtyping import Float, Int
 
+from gradflow.naming.columns import norms, taken
+
 MAX_GROUPS = 10_000
 """Clusters that are kept; the endpoints of further ones are only counted."""
 
@@ -231,7 +233,7 @@ def _tallied(items: Groups, assigned: np.ndarray, leaders: np.ndarray) -> tuple[
     offsets = np.max(
         np.abs(items.leaders - items.leaders[lead]) / np.maximum(1.0, np.abs(items.leaders[lead])), axis=1, initial=0.0
     )
-    away = np.linalg.norm(items.params - items.params[lead], axis=1)
+    away = norms(items.params - taken(items.params, lead))
     counts, spread, reach = np.zeros(num, dtype=np.int64), np.zeros(num), np.zeros(num)
     low, high = np.full(num, np.inf), np.full(num, -np.inf)
     np.add.at(counts, assigned, items.counts)

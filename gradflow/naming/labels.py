@@ -3,10 +3,10 @@
 A label is a value, not a number in order of appearance: equal texts mean the same class. Knows no problem.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from gradflow.naming.groups import Groups
 
@@ -79,9 +79,46 @@ class Names:
         return {label: int(count) for label, count in zip(self.labels, counts, strict=True)}
 
 
-def encoded(assigned: np.ndarray) -> tuple[tuple[Label, ...], Int[np.ndarray, " num"]]:
-    """The labels that occur in an array of labels (None: no label), sorted, and the codes."""
-    labels = tuple(sorted({label for label in assigned.tolist() if label is not None}, key=lambda label: label.text))
-    positions = {label.text: number for number, label in enumerate(labels)}
-    codes = [-1 if label is None else positions[label.text] for label in assigned.tolist()]
-    return labels, np.array(codes, dtype=np.int64).reshape(len(assigned))
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """Labels while they are being given to rows: codes into a table that grows, -1 where there is none yet."""
+
+    codes: Int[np.ndarray, " num"]
+    table: list[Label] = field(default_factory=list)
+
+    @classmethod
+    def blank(cls, num: int) -> "Draft":
+        """No labels yet."""
+        return cls(np.full(num, -1, dtype=np.int64))
+
+    @property
+    def is_open(self) -> Bool[np.ndarray, " num"]:
+        """Where there is no label yet."""
+        return self.codes < 0
+
+    def has(self, label: Label) -> Bool[np.ndarray, " num"]:
+        """Where this is the label."""
+        return self.codes == self._place(label)
+
+    def give(self, rows: np.ndarray, label: Label) -> None:
+        """Gives some rows (numbers or a mask) a label, whatever they had."""
+        self.codes[rows] = self._place(label)
+
+    def put(self, rows: Int[np.ndarray, " rows"], other: "Draft") -> None:
+        """Gives some rows what `other` says of them."""
+        places = np.array([*map(self._place, other.table), -1], dtype=np.int64)
+        self.codes[rows] = places[other.codes]
+
+    def finished(self) -> tuple[tuple[Label, ...], Int[np.ndarray, " num"]]:
+        """The labels that occur, sorted by text, and the codes; labels of equal text are one."""
+        occurs = np.bincount(self.codes[self.codes >= 0], minlength=len(self.table)) > 0
+        chosen = {label.text: label for label, is_used in zip(self.table, occurs, strict=True) if is_used}
+        labels = tuple(chosen[text] for text in sorted(chosen))
+        position = {label.text: number for number, label in enumerate(labels)}
+        places = np.array([*(position.get(label.text, -1) for label in self.table), -1], dtype=np.int64)
+        return labels, places[self.codes]
+
+    def _place(self, label: Label) -> int:
+        if label not in self.table:
+            self.table.append(label)
+        return self.table.index(label)

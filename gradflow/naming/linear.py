@@ -23,9 +23,9 @@ from gradflow.naming.labels import (
     PASSING,
     RANKS,
     SLOW,
+    Draft,
     Label,
     Names,
-    encoded,
 )
 from gradflow.naming.ladders import SAME_VALUE_RTOL, Ladder
 from gradflow.naming.namers import AbstractNamer
@@ -49,13 +49,14 @@ class LinearNamer(AbstractNamer):
     def _names(self, evaluate: Evaluator, flat: Flat, samples: np.ndarray, has_dwelt: np.ndarray) -> Names:
         del samples
         losses, params = self._losses(flat), flat.copy()
-        assigned = np.full(len(flat), self.ladder.global_label, dtype=object)
+        assigned = Draft.blank(len(flat))
+        assigned.give(np.ones(len(flat), dtype=bool), self.ladder.global_label)
         rows = np.flatnonzero(~self.ladder.is_below_second(losses))
         if len(rows):
             found = examine_rows(self.problem, evaluate, flat[rows])
             params[rows], losses[rows] = found.params, found.loss
-            assigned[rows] = self._saddles(found, has_dwelt[rows])
-        labels, codes = encoded(assigned)
+            assigned.put(rows, self._saddles(found, has_dwelt[rows]))
+        labels, codes = assigned.finished()
         return Names(labels, codes, None, np.full(len(flat), -1), losses, params)
 
     def _losses(self, flat: Flat) -> Float[np.ndarray, " num"]:
@@ -64,22 +65,18 @@ class LinearNamer(AbstractNamer):
         residual = _products(self.problem, flat) - np.asarray(statistics.target)
         return 0.5 * (residual.reshape(len(flat), -1) ** 2).sum(axis=1) + float(statistics.irreducible)
 
-    def _saddles(self, found: Examination, has_dwelt: np.ndarray) -> np.ndarray:
+    def _saddles(self, found: Examination, has_dwelt: np.ndarray) -> Draft:
         """Labels of endpoints that are at or above the second critical value."""
         stays = staying(found, has_dwelt)
         counts, defect = captured(self.problem, np.where(found.is_finite[:, None], found.params, 0.0))
-        labels = np.full(len(found), None, dtype=object)
-        for row in range(len(found)):
-            if not found.is_finite[row]:
-                labels[row] = NOT_FINITE
-            elif found.is_unstable[row] and not stays[row]:
-                labels[row] = PASSING
-            elif not found.is_critical[row]:
-                labels[row] = NOT_CRITICAL
-            else:
-                pattern = tuple(counts[row].tolist())
-                labels[row] = self._critical(found, row, pattern, float(defect[row]), bool(stays[row]))
-        return labels
+        assigned, unstable = Draft.blank(len(found)), found.is_unstable & ~stays
+        for row in np.flatnonzero(found.is_finite & ~unstable & found.is_critical):
+            pattern = tuple(counts[row].tolist())
+            assigned.give(row, self._critical(found, row, pattern, float(defect[row]), bool(stays[row])))
+        assigned.give(~found.is_critical, NOT_CRITICAL)
+        assigned.give(unstable, PASSING)
+        assigned.give(~found.is_finite, NOT_FINITE)
+        return assigned
 
     def _critical(self, found: Examination, row: int, counts: tuple[int, ...], defect: float, stays: bool) -> Label:
         value = self.ladder.value(counts)

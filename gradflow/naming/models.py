@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 
 from gradflow.curvature.hessians import EPS
 from gradflow.curvature.quadratic_models import CHANGE, DRAWS, LARGEST, TINY
+from gradflow.naming.columns import MOST_COLUMNS, eigh, norms, products, taken
 from gradflow.naming.evaluation import Evaluator, Flat
 
 Values = Float[np.ndarray, " num"]
@@ -34,7 +35,11 @@ class Models:
 
     def at(self, rows: np.ndarray) -> "Models":
         """The models of some rows."""
-        return Models(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+        return Models(**{field.name: taken(getattr(self, field.name), rows) for field in fields(self)})
+
+    def copy(self) -> "Models":
+        """The same models, for whoever is going to replace some."""
+        return Models(**{field.name: getattr(self, field.name).copy(order="K") for field in fields(self)})
 
     def put(self, rows: np.ndarray, other: "Models") -> None:
         """Replaces some rows, in place; only for whoever made the object and has not read anything derived yet."""
@@ -49,12 +54,12 @@ class Models:
     @functools.cached_property
     def grad_norm(self) -> Values:
         """Euclidean norms of the gradients."""
-        return np.linalg.norm(self.gradient, axis=1)
+        return norms(self.gradient)
 
     @functools.cached_property
     def noise(self) -> Values:
         """Gradient norms below which nothing but rounding need be left."""
-        return 4.0 * np.linalg.norm(self.roundings, axis=2).max(axis=1)
+        return 4.0 * np.max([norms(self.roundings[:, draw]) for draw in range(len(DRAWS))], axis=0)
 
     @functools.cached_property
     def radius(self) -> Values:
@@ -69,13 +74,16 @@ class Models:
     @functools.cached_property
     def components(self) -> Float[np.ndarray, "num n"]:
         """The gradients in the eigenbases."""
-        return np.matmul(self.gradient[:, None, :], self.vectors)[:, 0, :]
+        return products(self.gradient, self.vectors)
 
     @functools.cached_property
     def noise_components(self) -> Float[np.ndarray, "num n"]:
         """Sizes below which the components are rounding."""
         leaked = 4 * EPS * np.sqrt(self.num_params) * self.grad_norm
-        return 4.0 * np.abs(np.matmul(self.roundings, self.vectors)).max(axis=1) + leaked[:, None]
+        largest = np.abs(products(self.roundings[:, 0], self.vectors))
+        for draw in range(1, len(DRAWS)):
+            largest = np.maximum(largest, np.abs(products(self.roundings[:, draw], self.vectors)))
+        return 4.0 * largest + leaked[:, None]
 
     @functools.cached_property
     def has_curvature(self) -> Bool[np.ndarray, "num n"]:
@@ -87,7 +95,7 @@ class Models:
         """Which components are more than rounding and lead anywhere."""
         sizes = np.maximum(np.abs(self.values), TINY)
         is_large = np.abs(self.components) > (self.noise / np.sqrt(self.num_params))[:, None]
-        away = np.linalg.norm(np.where(is_large & self.has_curvature, self.components / sizes, 0.0), axis=1)
+        away = norms(np.where(is_large & self.has_curvature, self.components / sizes, 0.0))
         is_steep = sizes > (CHANGE * self.radius * away / np.maximum(self.size, TINY))[:, None]
         return (np.abs(self.components) > self.noise_components) & (is_large | is_steep)
 
@@ -96,7 +104,7 @@ class Models:
         kept = self.has_curvature & self.is_worth_a_step
         kept = kept & (np.abs(self.values) > cutoff * self.radius[:, None])
         quotients = np.where(kept, self.components / np.where(kept, self.values, 1.0), 0.0)
-        steps = -np.matmul(self.vectors, quotients[:, :, None])[:, :, 0]
+        steps = -products(quotients, self.vectors.transpose(0, 2, 1))
         return np.where(self.is_finite[:, None], steps, 0.0)
 
     @functools.cached_property
@@ -109,7 +117,7 @@ class Models:
         """How far the limits of the flow are, at least; see :attr:`gradflow.curvature.QuadraticModel.distance`."""
         sizes = np.maximum(np.abs(self.values), np.maximum(self.curvature_floor, TINY)[:, None])
         known = np.abs(self.components) > self.noise_components
-        far = np.linalg.norm(np.where(known, self.components / sizes, 0.0), axis=1)
+        far = norms(np.where(known, self.components / sizes, 0.0))
         return np.where(self.is_finite, far, np.nan)
 
     def resolution_of_flow(self, length: Values) -> Values:
@@ -142,21 +150,21 @@ def quadratic_models(evaluate: Evaluator, flat: Flat) -> Models:
     """The quadratic models at the rows of `flat`."""
     derivatives = evaluate.derivatives(flat)
     num, n = flat.shape
-    roundings = np.empty((num, len(DRAWS), n))
+    roundings = np.empty((num, len(DRAWS), n), order="F" if n < MOST_COLUMNS else "C")
     for draw, seed in enumerate(DRAWS):
         signs = np.random.default_rng(seed).choice([-1.0, 1.0], n)
         roundings[:, draw] = evaluate.gradients(flat * (1.0 + 4 * EPS * signs)) - derivatives.gradient
     hessian = derivatives.hessian
     is_finite = (np.abs(hessian).max(axis=(1, 2), initial=0.0) < LARGEST) & np.isfinite(hessian).all(axis=(1, 2))
     is_finite &= (np.abs(derivatives.gradient) < LARGEST).all(axis=1) & np.isfinite(roundings).all(axis=(1, 2))
-    values, vectors = np.linalg.eigh(np.where(is_finite[:, None, None], hessian, 0.0))
+    values, vectors = eigh(np.where(is_finite[:, None, None], hessian, 0.0))
     return Models(
         loss=derivatives.loss,
         gradient=np.where(is_finite[:, None], derivatives.gradient, np.nan),
         roundings=np.where(is_finite[:, None, None], roundings, 0.0),
         values=values,
         vectors=vectors,
-        size=np.linalg.norm(flat, axis=1),
+        size=norms(flat),
         is_finite=is_finite,
     )
 

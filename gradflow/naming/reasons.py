@@ -4,12 +4,12 @@ import numpy as np
 
 from gradflow.naming.examination import Examination
 from gradflow.naming.kinks import on_kink
-from gradflow.naming.labels import KINK, NOT_CRITICAL, NOT_FINITE, PASSING
+from gradflow.naming.labels import KINK, NOT_CRITICAL, NOT_FINITE, PASSING, Draft
 from gradflow.problem import AbstractProblem
 
 
-def reasons(problem: AbstractProblem, examination: Examination, has_dwelt: np.ndarray) -> np.ndarray:
-    """For each endpoint the label that says why it has no name, or None when it is at a limit."""
+def reasons(problem: AbstractProblem, examination: Examination, has_dwelt: np.ndarray) -> Draft:
+    """For each endpoint the label that says why it has no name; open where it is at a limit."""
     stays = staying(examination, has_dwelt)
     kinked = on_kink(problem, examination.params)
     conditions = (
@@ -18,9 +18,9 @@ def reasons(problem: AbstractProblem, examination: Examination, has_dwelt: np.nd
         (examination.is_unstable & ~stays, PASSING),
         (~examination.is_critical, NOT_CRITICAL),
     )
-    result = np.full(len(examination), None, dtype=object)
+    result = Draft.blank(len(examination))
     for condition, label in reversed(conditions):
-        result[condition] = label
+        result.give(condition, label)
     return result
 
 

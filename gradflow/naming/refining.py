@@ -21,6 +21,7 @@ from gradflow.critical_points.refinement import (
     UNEXPLAINED,
 )
 from gradflow.curvature.hessians import EPS
+from gradflow.naming.columns import in_columns, norms, products, taken
 from gradflow.naming.evaluation import Evaluator, Flat
 from gradflow.naming.models import Models, quadratic_models
 from gradflow.problem import AbstractProblem
@@ -55,30 +56,30 @@ def refined(
         scale: length scale of each row.
         limit: how far each row may be moved, see :func:`leash_of`.
     """
-    state, models = flat.copy(), given.at(np.arange(len(flat)))
+    state, models = in_columns(flat.copy()), given.copy()
     curvature, change = np.where(given.is_finite, given.radius, np.nan), np.full(len(flat), -np.inf)
     active = np.flatnonzero(given.is_finite)
     for _ in range(MAX_STEPS):
         here = models.at(active)
-        advanced, moved = _advanced(evaluate, here, state[active], flat[active], limit[active])
+        advanced, moved = _advanced(evaluate, here, taken(state, active), taken(flat, active), limit[active])
         if not moved.any():
             break
-        rows, old, previous = active[moved], here.at(moved), state[active][moved]
-        new = quadratic_models(evaluate, advanced[moved])
-        state[rows] = advanced[moved]
+        rows, old, previous = active[moved], here.at(moved), taken(taken(state, active), moved)
+        new = quadratic_models(evaluate, taken(advanced, moved))
+        state[rows] = taken(advanced, moved)
         models.put(rows, new)
-        distance = np.linalg.norm(advanced[moved] - previous, axis=1)
+        distance = norms(taken(advanced, moved) - previous)
         rate = np.abs(new.values - old.values).max(axis=1) / distance
         change[rows] = np.where(distance > 1e-8 * scale[rows], np.maximum(change[rows], rate), change[rows])
         curvature[rows] = np.maximum(curvature[rows], new.radius)
         active = rows[new.is_finite]
-    models = models.at(np.arange(len(flat)))
+    models = models.copy()
     change = np.where(np.isfinite(change), change, curvature / scale)
     return Refined(
         given=flat,
         params=state,
         models=models,
-        displacement=np.linalg.norm(state - flat, axis=1),
+        displacement=norms(state - flat),
         curvature=curvature,
         hessian_change=change,
         resolution=models.resolution_of_position(change, RESOLUTION_FACTOR),
@@ -99,14 +100,14 @@ def leash_of(scale: Values, max_displacement: float | None) -> Values:
 
 def _advanced(evaluate: Evaluator, models: Models, state: Flat, start: Flat, leash: Values) -> tuple[Flat, np.ndarray]:
     """Next states and which rows have one: the first candidate that shrinks the merit tenfold, else the best one."""
-    best, merit = state.copy(), np.full(len(state), 0.9)
+    best, merit = state.copy(order="K"), np.full(len(state), 0.9)
     moving = models.newton.any(axis=1) & (models.grad_norm > 0)
     pending = np.flatnonzero(moving)
     for steps, is_offered in _candidates(models, leash):
         tried = pending[is_offered[pending]]
-        candidates = state[tried] + steps[tried]
-        inside = np.linalg.norm(candidates - start[tried], axis=1) <= leash[tried]
-        tried, candidates = tried[inside], candidates[inside]
+        candidates = taken(state, tried) + taken(steps, tried)
+        inside = norms(candidates - taken(start, tried)) <= leash[tried]
+        tried, candidates = tried[inside], taken(candidates, inside)
         if not len(tried):
             continue
         new = _merit(models.at(tried), evaluate.gradients(candidates))
@@ -121,7 +122,7 @@ def _advanced(evaluate: Evaluator, models: Models, state: Flat, start: Flat, lea
 def _candidates(models: Models, leash: Values) -> Iterator[tuple[Flat, np.ndarray]]:
     """Steps in the order in which each row tries them, with the rows that are offered one; computed when asked for."""
     full = models.newton
-    is_short = np.linalg.norm(full, axis=1) <= 0.1 * leash
+    is_short = norms(full) <= 0.1 * leash
     if not is_short.all():
         for cutoff in reversed(CUTOFFS):
             step = models.step(cutoff)
@@ -135,11 +136,11 @@ def _candidates(models: Models, leash: Values) -> Iterator[tuple[Flat, np.ndarra
 
 def _merit(models: Models, gradient: Flat) -> Values:
     """How much of the old gradient, or of the old Newton step, is left."""
-    left = np.linalg.norm(gradient, axis=1) / models.grad_norm
+    left = norms(gradient) / models.grad_norm
     known = models.has_curvature
-    new = np.matmul(gradient[:, None, :], models.vectors)[:, 0, :]
+    new = products(gradient, models.vectors)
     divisor = np.where(known, models.values, 1.0)
-    lengths = [np.linalg.norm(np.where(known, part / divisor, 0.0), axis=1) for part in (new, models.components)]
+    lengths = [norms(np.where(known, part / divisor, 0.0)) for part in (new, models.components)]
     merit = np.where(lengths[1] > 0, np.minimum(left, lengths[0] / np.where(lengths[1] > 0, lengths[1], 1.0)), left)
     return np.where(np.isfinite(left), merit, np.inf)
 
@@ -148,10 +149,10 @@ def _is_critical(
     problem: AbstractProblem, models: Models, large: Values, scale: Values, leash: Values
 ) -> Bool[np.ndarray, " num"]:
     """The verdict of :func:`gradflow.critical_points.refine`."""
-    remaining = np.linalg.norm(models.newton, axis=1)
+    remaining = norms(models.newton)
     reach = np.minimum(REMAINING * scale, leash)
     unexplained = (np.abs(models.components) > UNEXPLAINED * models.noise_components) & ~models.has_curvature
-    rest = np.linalg.norm(np.where(unexplained, models.components, 0.0), axis=1)
+    rest = norms(np.where(unexplained, models.components, 0.0))
     is_explained = rest <= np.maximum(EPS * (problem.gradient_scale or 0.0), models.curvature_floor * reach)
     limit = np.maximum(GRADIENT_RTOL * (problem.gradient_scale or large), models.noise)
     return models.is_finite & is_explained & (remaining <= reach) & (models.grad_norm <= limit)

@@ -7,16 +7,17 @@ far as the flow is driven across it. Endpoints on other kinks have no name.
 """
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from gradflow.critical_sets import relu_cones
 from gradflow.critical_sets.relu_cones.cones import CLEAR_RTOL
 from gradflow.naming.evaluation import Evaluator, Flat
 from gradflow.naming.examination import Examination, examine_rows
-from gradflow.naming.labels import CONTRADICTION, KINK, NOT_FINITE, SLOW, Label, Names, encoded
+from gradflow.naming.labels import CONTRADICTION, KINK, NOT_FINITE, SLOW, Draft, Label, Names
 from gradflow.naming.namers import AbstractNamer
 from gradflow.naming.reasons import reasons, staying
 from gradflow.problem import Regression
@@ -29,6 +30,10 @@ LOSS_RTOL = 1e-9
 
 EDGE_RTOL = 1e-5
 """Forces and gradients up to this multiple of the problem's scale are those of a flow that has all but arrived."""
+
+
+Values = Float[np.ndarray, " num"]
+Flags = Bool[np.ndarray, " num"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,36 +49,35 @@ class ReluNamer(AbstractNamer):
     def _names(self, evaluate: Evaluator, flat: Flat, samples: np.ndarray, has_dwelt: np.ndarray) -> Names:
         del samples
         losses, params = evaluate.losses(flat), flat.copy()
-        assigned = np.full(len(flat), None, dtype=object)
+        assigned = Draft.blank(len(flat))
         finite = np.isfinite(flat).all(axis=1) & np.isfinite(losses)
         silent = finite & self._is_silent(flat)
-        assigned[silent] = Label("flat cone", "degenerate", self._size)
-        assigned[~finite] = NOT_FINITE
-        for row in np.flatnonzero(finite & ~silent & self._is_least(losses)):
-            assigned[row] = self._global(self._cone(flat[row]))
-        rows = np.flatnonzero([label is None for label in assigned])
+        assigned.give(silent, Label("flat cone", "degenerate", self._size))
+        assigned.give(~finite, NOT_FINITE)
+        least = np.flatnonzero(finite & ~silent & self._is_least(losses))
+        for cone, members in _by_cone(self._active(flat[least])):
+            assigned.give(least[members], self._global(cone))
+        rows = np.flatnonzero(assigned.is_open)
         if len(rows):
             found = examine_rows(self.problem, evaluate, flat[rows])
-            assigned[rows] = self._local(found, flat[rows], has_dwelt[rows])
+            assigned.put(rows, self._local(found, flat[rows], has_dwelt[rows]))
             params[rows], losses[rows] = found.params, found.loss
-        labels, codes = encoded(assigned)
+        labels, codes = assigned.finished()
         return Names(labels, codes, None, np.full(len(flat), -1), losses, params)
 
-    def _local(self, found: Examination, flat: Flat, has_dwelt: np.ndarray) -> np.ndarray:
+    def _local(self, found: Examination, flat: Flat, has_dwelt: np.ndarray) -> Draft:
         """Labels of endpoints above the least loss that are not silent."""
         assigned = reasons(self.problem, found, has_dwelt)
         stays = staying(found, has_dwelt)
-        for row in range(len(found)):
-            if assigned[row] is KINK:
-                assigned[row] = self._edge(flat[row])
-            if assigned[row] is not None:
-                continue
-            cone = self._cone(found.params[row])
-            if cone != self._cone(flat[row]):
-                assigned[row] = KINK  # the critical point of the endpoint's piece lies behind a kink
-                continue
-            label = self._inside(cone, float(found.loss[row]), int(found.index[row]))
-            assigned[row] = SLOW if label.kind == "degenerate" and not stays[row] else label
+        active = self._active(found.params)
+        is_apart = (active != self._active(flat)).any(axis=1)  # the piece's critical point lies behind a kink
+        inside = np.flatnonzero(assigned.is_open & ~is_apart)
+        kinked = np.flatnonzero(assigned.has(KINK))
+        assigned.give(assigned.is_open & is_apart, KINK)
+        assigned.put(kinked, self._edges(flat[kinked]))
+        for cone, members in _by_cone(active[inside]):
+            rows = inside[members]
+            assigned.put(rows, self._inside(cone, found.loss[rows], found.index[rows], stays[rows]))
         return assigned
 
     @functools.cached_property
@@ -86,9 +90,9 @@ class ReluNamer(AbstractNamer):
             np.zeros(len(losses), dtype=bool) if self._least is None else losses <= self._least + LOSS_RTOL * self._size
         )
 
-    def _cone(self, row: Float[np.ndarray, " n"]) -> tuple[int, ...]:
-        """The samples on which the unit is active, 0-based."""
-        return tuple(np.flatnonzero((self._preactivations(row[None])[0] > 0) & self._live).tolist())
+    def _active(self, flat: Flat) -> Bool[np.ndarray, "num samples"]:
+        """The samples on which the unit is active."""
+        return np.asarray((self._preactivations(flat) > 0) & self._live)
 
     def _global(self, cone: tuple[int, ...]) -> Label:
         """The label of a global minimum that is reached from a cone.
@@ -105,10 +109,10 @@ class ReluNamer(AbstractNamer):
             return Label("global minimum", "global_minimum", self._least)
         seen = np.abs(values) > CLEAR_RTOL * np.abs(values).max()
         left = tuple(sample for sample, is_seen in zip(cone, seen, strict=True) if is_seen)
-        return self._inside(left, self._least, 0)
+        return self._minimum(left, self._least)
 
-    def _edge(self, row: Float[np.ndarray, " n"]) -> Label:
-        """The label of an endpoint with one preactivation that cannot be told from zero.
+    def _edges(self, flat: Flat) -> Draft:
+        """The labels of endpoints with a preactivation that cannot be told from zero.
 
         A flow that crosses a kink where the unit falls silent on a sample stops on it: nothing moves it further. Such a
         limit belongs to the closure of the minima of the cone behind. It is one when the sample is held (pushed into
@@ -116,23 +120,28 @@ class ReluNamer(AbstractNamer):
         loss is the least of that piece. However weak a force back, the flow will leave along it.
         """
         X, Y = np.asarray(self.problem.X), np.asarray(self.problem.Y)
-        first, second = row[: len(X)], row[len(X) :]
-        values = self._preactivations(row[None])[0]
-        sizes = np.linalg.norm(first) * np.linalg.norm(X, axis=0)
-        unclear = (np.abs(values) <= CLEAR_RTOL * sizes) & self._live
-        cone = tuple(np.flatnonzero((values > 0) & ~unclear & self._live).tolist())
-        hidden = np.where(np.isin(np.arange(len(values)), cone), values, 0.0)
-        residual = np.outer(second, hidden) - Y
-        gradient = np.concatenate([X @ np.where(hidden > 0, second @ residual, 0.0), residual @ hidden])
-        scale = np.linalg.norm(Y) * np.linalg.norm(X) * np.linalg.norm(row)
-        force = (second @ residual)[unclear]
-        is_apart = np.abs(X[:, unclear].T @ X[:, list(cone)]).max(axis=1, initial=0.0) == 0.0
-        is_held = (force > 0) | ((values[unclear] <= 0) & ((force == 0) | ((values[unclear] < 0) & is_apart)))
-        if unclear.sum() != 1 or not cone or not is_held.all() or np.linalg.norm(gradient) > EDGE_RTOL * scale:
-            return KINK
-        piece, loss = self._piece(cone), 0.5 * float(np.sum(residual**2))
-        is_top = piece.num_positive > 0 and abs(loss - self._piece_value(piece, 0)) <= LOSS_RTOL * self._size
-        return self._inside(cone, loss, 0) if is_top else KINK
+        second = flat[:, len(X) :]
+        values, unclear = self._unclear(flat)
+        active = (values > 0) & ~unclear & self._live
+        hidden = np.where(active, values, 0.0)
+        residual = second[:, :, None] * hidden[:, None, :] - Y
+        forces = np.matmul(second[:, None, :], residual)[:, 0, :]
+        gradient = np.concatenate(
+            [np.matmul(X, np.where(hidden > 0, forces, 0.0)[:, :, None]), np.matmul(residual, hidden[:, :, None])],
+            axis=1,
+        )[:, :, 0]
+        scale = np.linalg.norm(Y) * np.linalg.norm(X) * np.linalg.norm(flat, axis=1)
+        is_seen = np.matmul(active, (X.T @ X) != 0.0)
+        is_held = (forces > 0) | ((values <= 0) & ((forces == 0) | ((values < 0) & ~is_seen)))
+        is_held = (is_held | ~unclear).all(axis=1) & (unclear.sum(axis=1) == 1)
+        is_edge = is_held & active.any(axis=1) & (np.linalg.norm(gradient, axis=1) <= EDGE_RTOL * scale)
+        assigned, losses = Draft.blank(len(flat)), 0.5 * (residual**2).sum(axis=(1, 2))
+        for cone, members in _by_cone(active[is_edge]):
+            rows, piece = np.flatnonzero(is_edge)[members], self._piece(cone)
+            top = self._piece_value(piece, 0) if piece.num_positive > 0 else np.inf
+            assigned.give(rows[np.abs(losses[rows] - top) <= LOSS_RTOL * self._size], self._minimum(cone, top))
+        assigned.give(assigned.is_open, KINK)
+        return assigned
 
     @staticmethod
     def _piece_value(piece: relu_cones.Piece, place: int) -> float:
@@ -154,15 +163,20 @@ class ReluNamer(AbstractNamer):
         X, Y = np.asarray(self.problem.X), np.asarray(self.problem.Y)
         d_in = len(X)
         row, second = flat[:, :d_in], flat[:, d_in:]
-        values = self._preactivations(flat)
-        sizes = np.linalg.norm(row, axis=1)[:, None] * np.linalg.norm(X, axis=0)
-        unclear = (np.abs(values) <= CLEAR_RTOL * sizes) & self._live
+        values, unclear = self._unclear(flat)
         hidden = np.maximum(values, 0.0)
         slopes = (second**2).sum(axis=1)[:, None] * hidden - np.matmul(second[:, None, :], Y)[:, 0, :]
         is_off = (values < 0) & ~unclear
         is_pushed = unclear & ((slopes > 0) | (values < 0))
         is_silent = (is_off | is_pushed | ~self._live).all(axis=1)
         return np.asarray(is_silent & row.any(axis=1) & (unclear.sum(axis=1) <= 1))
+
+    def _unclear(self, flat: Flat) -> tuple[Float[np.ndarray, "num samples"], Bool[np.ndarray, "num samples"]]:
+        """The preactivations, and which of them cannot be told from zero."""
+        X = np.asarray(self.problem.X)
+        values = self._preactivations(flat)
+        sizes = np.linalg.norm(flat[:, : len(X)], axis=1)[:, None] * np.linalg.norm(X, axis=0)
+        return values, (np.abs(values) <= CLEAR_RTOL * sizes) & self._live
 
     @functools.cache  # noqa: B019 - as long-lived as the namer; a run meets few cones
     def _piece(self, cone: tuple[int, ...]) -> relu_cones.Piece:
@@ -176,29 +190,45 @@ class ReluNamer(AbstractNamer):
         best = relu_cones.global_minimum(self.problem)
         return best.value if best.is_certain else None
 
-    def _inside(self, cone: tuple[int, ...], loss: float, index: int) -> Label:
-        """The label of a critical point inside a cone, from its loss and index."""
-        piece = self._piece(cone)
+    def _inside(self, cone: tuple[int, ...], losses: Values, index: Int[np.ndarray, " num"], stays: Flags) -> Draft:
+        """The labels of critical points inside a cone, from their losses and indices."""
+        piece, assigned = self._piece(cone), Draft.blank(len(losses))
         tolerance = LOSS_RTOL * piece.dead_loss
         shown = "{" + ", ".join(str(sample + 1) for sample in cone) + "}"
         for place, group in enumerate(piece.groups):
             if group[0] >= piece.num_positive:
                 continue
             value, sigma = self._piece_value(piece, place), f"s^2 = {piece.sigma[group[0]]:.6g}"
-            if abs(loss - value) > 2 * tolerance:
-                continue
-            if (place == 0) != (index == 0):
-                return CONTRADICTION
-            if place > 0:
-                return Label(f"strict saddle in the cone {shown}, {sigma}", "strict_saddle", value)
-            kind = self._kind_of_minimum(value, tolerance)
-            return Label(f"{kind.replace('_', ' ')} in the cone {shown}, {sigma}", kind, value)
-        if abs(loss - piece.dead_loss) <= tolerance:
-            kind = "strict_saddle" if index else "degenerate"
-            return Label(f"{kind.replace('_', ' ')} with zero output in the cone {shown}", kind, piece.dead_loss)
-        return CONTRADICTION
+            is_here = assigned.is_open & (np.abs(losses - value) <= 2 * tolerance)
+            kind = self._kind_of_minimum(value, tolerance) if place == 0 else "strict_saddle"
+            assigned.give(is_here, Label(f"{kind.replace('_', ' ')} in the cone {shown}, {sigma}", kind, value))
+            assigned.give(is_here & ((index == 0) != (place == 0)), CONTRADICTION)
+        is_dead = assigned.is_open & (np.abs(losses - piece.dead_loss) <= tolerance)
+        for kind, rows in (("strict_saddle", is_dead & (index != 0)), ("degenerate", is_dead & (index == 0))):
+            text = f"{kind.replace('_', ' ')} with zero output in the cone {shown}"
+            assigned.give(rows, Label(text, kind, piece.dead_loss))
+        assigned.give(is_dead & (index == 0) & ~stays, SLOW)
+        assigned.give(assigned.is_open, CONTRADICTION)
+        return assigned
+
+    def _minimum(self, cone: tuple[int, ...], loss: float) -> Label:
+        """The label of a minimum inside a cone with this loss."""
+        found = self._inside(cone, np.array([loss]), np.zeros(1, dtype=np.int64), np.ones(1, dtype=bool))
+        return found.finished()[0][0]
 
     def _kind_of_minimum(self, value: float, tolerance: float) -> str:
         if self._least is None:
             return "local_minimum"
         return "global_minimum" if value <= self._least + tolerance else "spurious_minimum"
+
+
+def _by_cone(active: Bool[np.ndarray, "num samples"]) -> Iterator[tuple[tuple[int, ...], Int[np.ndarray, " members"]]]:
+    """The cones that occur, as samples counted from 0, each with the rows that are in it."""
+    if not len(active):
+        return
+    packed = np.packbits(active, axis=1)
+    keys = packed[:, 0] if packed.shape[1] == 1 else packed.view(np.dtype((np.void, packed.shape[1])))[:, 0]
+    _, first, place = np.unique(keys, return_index=True, return_inverse=True)
+    parts = np.split(np.argsort(place, kind="stable"), np.cumsum(np.bincount(place))[:-1])
+    for row, members in zip(first, parts, strict=True):
+        yield tuple(np.flatnonzero(active[row]).tolist()), members
