@@ -39,6 +39,8 @@ class Expression:
         text: the formula.
         variables: names of the entries of the array; :func:`variables_of` reads them off the text.
 
+    Two of one text are equal, so what JAX has compiled for one is there for the other.
+
     Raises:
         InputError: not a formula, or one with anything but the allowed parts; the message says which.
     """
@@ -47,6 +49,12 @@ class Expression:
         self.body = _parsed(text, variables)
         _check(self.body, text, variables)
         self.text, self.variables = text, variables
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Expression) and (self.text, self.variables) == (other.text, other.variables)
+
+    def __hash__(self) -> int:
+        return hash((self.text, self.variables))
 
     def __call__(self, params: Any) -> Any:
         """The value at ``params = (x, y)``."""
