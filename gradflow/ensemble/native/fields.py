@@ -26,7 +26,7 @@ from gradflow.ensemble.native.arrays import (
     row_major,
     size_of,
 )  # fmt: skip
-from gradflow.ensemble.native.moves import MOVES, move
+from gradflow.ensemble.native.moves import BY_NUMPY, MOVES, move
 from gradflow.ensemble.native.operations import (
     COMPARISONS,
     LINEAR,
@@ -132,15 +132,31 @@ def _walk(writer: Writer, recorded: Recorded, state: Block) -> Block:
     for equation, inputs, results in recorded.equations:
         blocks = [_without_elements(values[name]) for name in inputs]
         if all(isinstance(block, np.ndarray) for block in blocks):
-            outputs = equation.primitive.bind(*[jax.numpy.asarray(b) for b in blocks], **equation.params)
-            many = outputs if equation.primitive.multiple_results else [outputs]
-            computed: list[Block] = [_array(o) for o in many]
+            computed: list[Block] = _folded(equation, blocks)
         else:
             computed = _apply(writer, equation, blocks)
         for result, block in zip(results, computed, strict=True):
             is_shared = isinstance(block, Deferred) and recorded.uses[result] > 1
             values[result] = writer.view(block) if is_shared else block
     return values[recorded.result]
+
+
+_BY_NUMPY: dict[str, Callable[..., Any]] = {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "neg": np.negative, "lt": np.less, "le": np.less_equal,
+    "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal, "convert_element_type": np.asarray,
+}  # fmt: skip
+"""Operations on constants whose result is the same in NumPy, and which JAX would compile for each shape anew."""
+
+
+def _folded(equation: Any, constants: Sequence[Any]) -> list[Block]:
+    """An operation on constants, done now."""
+    if equation.primitive.name in BY_NUMPY:
+        return list(BY_NUMPY[equation.primitive.name](equation, *constants))
+    if equation.primitive.name in _BY_NUMPY:
+        result = _BY_NUMPY[equation.primitive.name](*constants)
+        return [np.asarray(result, equation.outvars[0].aval.dtype)]
+    outputs = equation.primitive.bind(*[jax.numpy.asarray(c) for c in constants], **equation.params)
+    return [_array(o) for o in (outputs if equation.primitive.multiple_results else [outputs])]
 
 
 def _without_elements(block: Block) -> Block:

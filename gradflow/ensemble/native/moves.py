@@ -4,7 +4,7 @@ Moves of single values are found by letting JAX move their numbers; arrays in me
 or copied. Nothing is computed here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from gradflow.ensemble.native.arrays import (
 
 MOVES = (
     "transpose", "reshape", "broadcast_in_dim", "squeeze", "expand_dims", "slice", "rev", "split", "concatenate",
-    "stack", "tile", "pad", "dynamic_slice", "gather", "dynamic_update_slice", "scatter",
+    "stack", "unstack", "tile", "pad", "dynamic_slice", "gather", "dynamic_update_slice", "scatter",
 )  # fmt: skip
 
 
@@ -56,7 +56,11 @@ def move(writer: Writer, equation: Any, blocks: Sequence[Block]) -> list[Block]:
 
 
 def _moved_values(writer: Writer, equation: Any, blocks: Sequence[Block]) -> list[Block]:
-    """Lets JAX move the elements' numbers, then puts the elements in their places."""
+    """Moves the elements themselves, or lets JAX move their numbers and puts them in their places."""
+    if equation.primitive.name in BY_NUMPY:
+        whole = [writer.scattered(block) for block in blocks]
+        moved = BY_NUMPY[equation.primitive.name](equation, *(w.elements for w in whole))
+        return [Scattered(np.asarray(m, object), whole[0].is_truth) for m in moved]
     table: list[Any] = []
     operands, is_truth = [], False  # places as floating numbers, which every move takes
     for block in blocks:
@@ -77,6 +81,47 @@ def _moved_values(writer: Writer, equation: Any, blocks: Sequence[Block]) -> lis
     elements[:] = table
     many = outputs if equation.primitive.multiple_results else [outputs]
     return [Scattered(_taken(elements, np.asarray(o)), is_truth) for o in many]
+
+
+def _repeated(equation: Any, elements: np.ndarray) -> list[np.ndarray]:
+    shape, places = equation.outvars[0].aval.shape, equation.params["broadcast_dimensions"]
+    thick = [1] * len(shape)
+    for axis, place in enumerate(places):
+        thick[place] = elements.shape[axis]
+    return [np.broadcast_to(elements.reshape(thick), shape)]
+
+
+def _sliced(equation: Any, elements: np.ndarray) -> list[np.ndarray]:
+    params = equation.params
+    steps = params["strides"] or (1,) * elements.ndim
+    return [elements[tuple(map(slice, params["start_indices"], params["limit_indices"], steps))]]
+
+
+def _framed(equation: Any, elements: np.ndarray, padding: np.ndarray) -> list[np.ndarray]:
+    config = equation.params["padding_config"]
+    framed = np.full(equation.outvars[0].aval.shape, padding[()], elements.dtype)
+    for place in np.ndindex(*elements.shape):
+        target = tuple(low + i * (inner + 1) for i, (low, _, inner) in zip(place, config, strict=True))
+        if all(0 <= t < size for t, size in zip(target, framed.shape, strict=True)):
+            framed[target] = elements[place]
+    return [framed]
+
+
+BY_NUMPY: dict[str, Callable[..., Sequence[np.ndarray]]] = {
+    "transpose": lambda equation, a: [np.transpose(a, equation.params["permutation"])],
+    "reshape": lambda equation, a: [a.reshape(equation.outvars[0].aval.shape)],
+    "squeeze": lambda equation, a: [a.reshape(equation.outvars[0].aval.shape)],
+    "expand_dims": lambda equation, a: [a.reshape(equation.outvars[0].aval.shape)],
+    "broadcast_in_dim": _repeated,
+    "slice": _sliced,
+    "rev": lambda equation, a: [np.flip(a, equation.params["dimensions"])],
+    "split": lambda equation, a: np.split(a, np.cumsum(equation.params["sizes"])[:-1], equation.params["axis"]),
+    "pad": _framed,
+    "concatenate": lambda equation, *a: [np.concatenate(a, equation.params["dimension"])],
+    "stack": lambda equation, *a: [np.stack(a, equation.params["axis"])],
+    "unstack": lambda equation, a: list(np.moveaxis(a, equation.params["axis"], 0)),
+}
+"""Moves of NumPy arrays of anything, which need no compilation by JAX."""
 
 
 def _taken(elements: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -113,13 +158,18 @@ def _moved_view(writer: Writer, equation: Any, blocks: Sequence[Block]) -> list[
         turned = [i in params["dimensions"] for i in range(len(shape))]
         ends = zip(view.shape, view.strides, turned, strict=True)
         offset = view.offset + sum((size - 1) * stride for size, stride, turns in ends if turns)
-        strides = [-stride if turns else stride for stride, turns in zip(view.strides, turned, strict=True)]
-        return [replace(view, strides=tuple(strides), offset=offset)]
+        spaced = tuple(-stride if turns else stride for stride, turns in zip(view.strides, turned, strict=True))
+        return [replace(view, strides=spaced, offset=offset)]
     if name == "slice":
         steps = params["strides"] or (1,) * len(view.shape)
         offset = view.offset + sum(s * d for s, d in zip(params["start_indices"], view.strides, strict=True))
         spaced = tuple(s * d for s, d in zip(steps, view.strides, strict=True))
         return [replace(view, shape=shape, strides=spaced, offset=offset)]
+    if name == "unstack":
+        axis = params["axis"]
+        kept = (*view.strides[:axis], *view.strides[axis + 1 :])
+        offsets = [view.offset + i * view.strides[axis] for i in range(view.shape[axis])]
+        return [replace(view, shape=shape, strides=kept, offset=offset) for offset in offsets]
     if name == "split":
         pieces, start, axis = [], 0, params["axis"]
         for size in params["sizes"]:
