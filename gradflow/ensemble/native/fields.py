@@ -151,7 +151,7 @@ _BY_NUMPY: dict[str, Callable[..., Any]] = {
 def _folded(equation: Any, constants: Sequence[Any]) -> list[Block]:
     """An operation on constants, done now."""
     if equation.primitive.name in BY_NUMPY:
-        return list(BY_NUMPY[equation.primitive.name](equation, *constants))
+        return [np.asarray(moved) for moved in BY_NUMPY[equation.primitive.name](equation, *constants)]
     if equation.primitive.name in _BY_NUMPY:
         result = _BY_NUMPY[equation.primitive.name](*constants)
         return [np.asarray(result, equation.outvars[0].aval.dtype)]
