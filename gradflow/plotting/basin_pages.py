@@ -71,7 +71,7 @@ def basin_summary_page(estimate: Any, *, title: str = "", has_intervals: bool = 
         ends = (estimate.intervals.low, estimate.intervals.high)
     wide = (estimate.simultaneous.low, estimate.simultaneous.high) if has_intervals else None
     with style():
-        figure = Figure(figsize=figure_size(2, aspect=max(0.5, 4.0 / len(names)), rows=2))
+        figure = Figure(figsize=figure_size(2, aspect=max(0.5, 4.0 / len(names)), rows=2), layout="constrained")
         upper, lower = figure.subplots(2, 1)
         basin_fractions(upper, names, estimate.fractions, *ends, outer=wide, confidence=estimate.level)
         times = estimate.time_quantiles(QUANTILE_LEVELS)
