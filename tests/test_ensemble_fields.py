@@ -183,7 +183,9 @@ def test_gathers_beyond_the_end_are_filled_as_jax_fills_them():
     places = jnp.array([0, 7])
 
     def field(x):
-        return jnp.concatenate([jnp.take(x, places), x.at[places].get(mode="fill", fill_value=3.5), x[:2] * 2])
+        return jnp.concatenate(
+            [x.at[places].get(mode="fill"), x.at[places].get(mode="fill", fill_value=3.5), x[:2] * 2]
+        )
 
     states = np.arange(12.0).reshape(2, 6)
     expected = np.stack([[s[0], np.nan, s[0], 3.5, 2 * s[0], 2 * s[1]] for s in states])

@@ -3,8 +3,9 @@
 A lane is one trajectory; a vector holds the same number of all lanes. Every lane goes through the same instructions, so
 a result does not depend on which lanes travel together. Knows nothing of fields or steps.
 
-Accuracy: ``exp`` and ``log`` to 1 unit in the last place, ``tanh``, ``logistic``, ``expm1`` and ``log1p`` to 4 or so;
-what is not written out here is the C library's, one lane after the other.
+Accuracy, in units in the last place, the largest errors among 10^6 numbers of each range down to subnormal ones:
+``exp`` and ``log`` 0.9, ``tanh`` 1.4, ``log1p`` 2.0, ``logistic`` 2.2 (0 below -709.8), ``expm1`` 2.5; infinities, NaN
+and signed zeros as in NumPy. What is not written out here is the C library's, one lane after the other.
 """
 
 from collections.abc import Callable
