@@ -1,4 +1,4 @@
-"""Estimates of basins: known fractions, names, counts that always add up, and the same numbers however they are come by."""
+"""Estimates of basins: known fractions, names, counts that always add up, and the same numbers in every way."""
 
 import itertools
 
