@@ -98,23 +98,24 @@ def _estimated(
     chosen, place = settings.following, settings.engine.folder
     found = _say_what_is_there(place)
     begun = time.monotonic()
-    with progress_said(), signals_heard() as heard, console.stage("Following the starts") as outcome:
+    with progress_said(), signals_heard() as heard:
         try:
-            estimate = estimate_basins(
-                GradientFlow(problem), sampler, settings.sampling.seed, num_samples, chosen.t1, rtol=chosen.rtol,
-                atol=chosen.atol, grad_tol=chosen.grad_tol, max_norm=chosen.max_norm, max_steps=chosen.max_steps,
-                level=chosen.level, half_width=chosen.half_width, num_rechecked=min(chosen.rechecked, num_samples),
-                engine=engine, folder=place, keep_codes=True if num_samples <= MAX_MAPPED else None,
-            )  # fmt: skip
+            with console.stage("Following the starts") as outcome:
+                estimate = estimate_basins(
+                    GradientFlow(problem), sampler, settings.sampling.seed, num_samples, chosen.t1, rtol=chosen.rtol,
+                    atol=chosen.atol, grad_tol=chosen.grad_tol, max_norm=chosen.max_norm, max_steps=chosen.max_steps,
+                    level=chosen.level, half_width=chosen.half_width, num_rechecked=min(chosen.rechecked, num_samples),
+                    engine=engine, folder=place, keep_codes=True if num_samples <= MAX_MAPPED else None,
+                )  # fmt: skip
+                rate = estimate.num_samples / (time.monotonic() - begun)
+                fresh = f"; {rate:,.0f} starts per second, compilation included"
+                outcome(f"{estimate.facts['outcome']}{'' if found else fresh}")
         except KeyboardInterrupt as error:
             return _interrupted(str(error), heard(), place, words)
         except RuntimeError as error:
             if not engine.failures:
                 raise
             return _failed(str(error), engine.failures)
-        seconds = time.monotonic() - begun
-        rate = f"; {estimate.num_samples / seconds:,.0f} starts per second, compilation included"
-        outcome(f"{estimate.facts['outcome']}{'' if found else rate}")
     facts = estimate.facts | {"settings": settings.decisive, "provenance": provenance()}
     return dataclasses.replace(estimate, facts=facts)
 

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -33,6 +34,8 @@ class _Said(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Says one message."""
+        if sys.stderr.isatty():
+            console.say()  # not on the line of the bar
         console.say(record.getMessage(), console.INDENT)
 
 
