@@ -29,6 +29,9 @@ REMAINING = 1e-4
 UNEXPLAINED = 10.0
 """...no component of the gradient without curvature exceeds this multiple of its rounding level..."""
 
+ROUNDED = 4.0
+"""...or this multiple of what one rounding of every parameter does to it at most (draws of rounding miss some)..."""
+
 GRADIENT_RTOL = 1e-8
 """...and the gradient is below this multiple of the problem's own scale of gradients, or rounding."""
 
@@ -100,7 +103,7 @@ def refine(problem: AbstractProblem, params: Params, max_displacement: float | N
         curvature = max(curvature, float(np.abs(model.values).max()) if model.values is not None else 0.0)
         num_steps += 1
     remaining = float(np.linalg.norm(model.newton)) if model.is_finite else np.inf
-    is_critical, reason = _verdict(problem, model, remaining, curvature * scale, scale, leash)
+    is_critical, reason = _verdict(problem, model, state, remaining, curvature * scale, scale, leash)
     change = max(changes, default=curvature / scale)
     return Refinement(
         params=jax.tree.map(np.asarray, unravel(state)),
@@ -200,12 +203,21 @@ def _resolution(model: QuadraticModel, change: float) -> float:
 
 
 def _verdict(
-    problem: AbstractProblem, model: QuadraticModel, remaining: float, large: float, scale: float, leash: float
+    problem: AbstractProblem,
+    model: QuadraticModel,
+    state: np.ndarray,
+    remaining: float,
+    large: float,
+    scale: float,
+    leash: float,
 ) -> tuple[bool, str]:
     if not model.is_finite:
         return False, "the gradient or the Hessian is not finite here"
-    if model.values is not None:
-        unexplained = np.abs(model.components) > UNEXPLAINED * model.noise_components
+    if model.values is not None and model.vectors is not None:
+        # |V|^T |H| |params| eps bounds the components of H (params eps), whatever the signs of the roundings are.
+        sizes = np.abs(model.vectors * model.values @ model.vectors.T) @ np.abs(state) @ np.abs(model.vectors)
+        explained = np.maximum(UNEXPLAINED * model.noise_components, ROUNDED * EPS * sizes)
+        unexplained = np.abs(model.components) > explained
         rest = float(np.linalg.norm(model.components[unexplained & ~model.has_curvature]))
         # Curvature that is lost in rounding may still hold a critical point within reach.
         if rest > max(EPS * (problem.gradient_scale or 0.0), model.curvature_floor * min(REMAINING * scale, leash)):

@@ -18,6 +18,7 @@ from gradflow.critical_points.refinement import (
     MULTIPLES,
     REMAINING,
     RESOLUTION_FACTOR,
+    ROUNDED,
     UNEXPLAINED,
 )
 from gradflow.curvature.hessians import EPS
@@ -25,6 +26,9 @@ from gradflow.naming.columns import in_columns, norms, products, taken
 from gradflow.naming.evaluation import Evaluator, Flat
 from gradflow.naming.models import Models, quadratic_models
 from gradflow.problem import AbstractProblem
+
+CONTRACTED = 1e-3
+"""Part of the last step that is left where one more by the same Hessian squares it."""
 
 Values = Float[np.ndarray, " num"]
 
@@ -83,7 +87,7 @@ def refined(
         curvature=curvature,
         hessian_change=change,
         resolution=models.resolution_of_position(change, RESOLUTION_FACTOR),
-        is_critical=_is_critical(problem, models, curvature * scale, scale, limit),
+        is_critical=_is_critical(problem, models, state, curvature * scale, scale, limit),
     )
 
 
@@ -110,13 +114,27 @@ def _advanced(evaluate: Evaluator, models: Models, state: Flat, start: Flat, lea
         tried, candidates = tried[inside], taken(candidates, inside)
         if not len(tried):
             continue
-        new = _merit(models.at(tried), evaluate.gradients(candidates))
+        here, gradient = models.at(tried), evaluate.gradients(candidates)
+        new = _merit(here, gradient)
         better = new < merit[tried]
+        candidates = _polished(here, gradient, candidates, new, taken(start, tried), leash[tried])
         best[tried[better]], merit[tried[better]] = candidates[better], new[better]
         pending = pending[merit[pending] > 0.1]
         if not len(pending):
             break
     return best, merit < 0.9
+
+
+def _polished(models: Models, gradient: Flat, states: Flat, merit: Values, start: Flat, leash: Values) -> Flat:
+    """States that a step has brought far nearer, one more step by the same Hessian on: it saves computing a new one."""
+    is_steep = np.abs(models.values) > CUTOFFS[-1] * models.radius[:, None]  # others may be remnants of the distance
+    is_near = (merit <= CONTRACTED) & (norms(states - start) <= 0.1 * leash)
+    kept = is_steep & models.is_worth_a_step & is_near[:, None]
+    parts = products(gradient, models.vectors)
+    quotients = np.where(kept, parts / np.where(kept, models.values, 1.0), 0.0)
+    polished = states - products(quotients, models.vectors.transpose(0, 2, 1))
+    fits = np.isfinite(polished).all(axis=1) & (norms(polished - start) <= leash)
+    return np.where(fits[:, None], polished, states)
 
 
 def _candidates(models: Models, leash: Values) -> Iterator[tuple[Flat, np.ndarray]]:
@@ -146,13 +164,23 @@ def _merit(models: Models, gradient: Flat) -> Values:
 
 
 def _is_critical(
-    problem: AbstractProblem, models: Models, large: Values, scale: Values, leash: Values
+    problem: AbstractProblem, models: Models, state: Flat, large: Values, scale: Values, leash: Values
 ) -> Bool[np.ndarray, " num"]:
     """The verdict of :func:`gradflow.critical_points.refine`."""
     remaining = norms(models.newton)
     reach = np.minimum(REMAINING * scale, leash)
     unexplained = (np.abs(models.components) > UNEXPLAINED * models.noise_components) & ~models.has_curvature
+    rows = np.flatnonzero(unexplained.any(axis=1))  # the costlier bound of rounding for few
+    rounded = ROUNDED * EPS * _rounded_components(taken(models.vectors, rows), taken(models.values, rows), state[rows])
+    unexplained[rows] &= np.abs(taken(models.components, rows)) > rounded
     rest = norms(np.where(unexplained, models.components, 0.0))
     is_explained = rest <= np.maximum(EPS * (problem.gradient_scale or 0.0), models.curvature_floor * reach)
     limit = np.maximum(GRADIENT_RTOL * (problem.gradient_scale or large), models.noise)
     return models.is_finite & is_explained & (remaining <= reach) & (models.grad_norm <= limit)
+
+
+def _rounded_components(vectors: Float[np.ndarray, "num n n"], values: Flat, state: Flat) -> Flat:
+    """``|V|^T |H| |params|`` with ``H = V diag(values) V^T``: times eps, the most that roundings of params do."""
+    vectors, state = np.ascontiguousarray(vectors), np.ascontiguousarray(np.abs(state))
+    hessian = np.matmul(vectors * values[:, None, :], np.ascontiguousarray(vectors.transpose(0, 2, 1)))
+    return np.matmul(np.matmul(state[:, None, :], np.abs(hessian)), np.abs(vectors))[:, 0, :]
