@@ -162,7 +162,7 @@ def default_max_norm(flow: AbstractFlow, pilot: np.ndarray) -> float:
 def classes(fates: Fates) -> tuple[tuple[Label, ...], Groups | None, Int[np.ndarray, " num"]]:
     """The labels that occur, the groups, and for each row the place of its class: labels first, then groups."""
     assigned, members = Draft.blank(len(fates.labels)), np.full(len(fates.labels), -1)
-    told = np.flatnonzero(np.not_equal(fates.labels, None))
+    told = np.flatnonzero(fates.labels.astype(bool))  # None is false
     kinds = {label.text: label for label in fates.labels[told].tolist()}
     texts = np.array([label.text for label in fates.labels[told].tolist()], dtype=object)
     for text, label in kinds.items():

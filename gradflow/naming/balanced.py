@@ -52,7 +52,7 @@ class BalancedNamer(AbstractNamer):
                     index = int(found.index[number])
                     label = self._critical(evaluate, params[row : row + 1], float(losses[row]), index)
                     label = label if stays[number] or label is self.ladder.global_label else SLOW
-                assigned.give(row, label)
+                assigned.give(rows[[number]], label)
         labels, codes = assigned.finished()
         return Names(labels, codes, None, np.full(len(flat), -1), losses, params)
 

@@ -70,9 +70,9 @@ class LinearNamer(AbstractNamer):
         stays = staying(found, has_dwelt)
         counts, defect = captured(self.problem, np.where(found.is_finite[:, None], found.params, 0.0))
         assigned, unstable = Draft.blank(len(found)), found.is_unstable & ~stays
-        for row in np.flatnonzero(found.is_finite & ~unstable & found.is_critical):
+        for row in np.flatnonzero(found.is_finite & ~unstable & found.is_critical).tolist():
             pattern = tuple(counts[row].tolist())
-            assigned.give(row, self._critical(found, row, pattern, float(defect[row]), bool(stays[row])))
+            assigned.give(np.array([row]), self._critical(found, row, pattern, float(defect[row]), bool(stays[row])))
         assigned.give(~found.is_critical, NOT_CRITICAL)
         assigned.give(unstable, PASSING)
         assigned.give(~found.is_finite, NOT_FINITE)

@@ -117,7 +117,7 @@ def _advanced(evaluate: Evaluator, models: Models, state: Flat, start: Flat, lea
         here, gradient = models.at(tried), evaluate.gradients(candidates)
         new = _merit(here, gradient)
         better = new < merit[tried]
-        candidates = _polished(here, gradient, candidates, new, taken(start, tried), leash[tried])
+        candidates = _polished(evaluate, here, gradient, candidates, new, taken(start, tried), leash[tried])
         best[tried[better]], merit[tried[better]] = candidates[better], new[better]
         pending = pending[merit[pending] > 0.1]
         if not len(pending):
@@ -125,15 +125,21 @@ def _advanced(evaluate: Evaluator, models: Models, state: Flat, start: Flat, lea
     return best, merit < 0.9
 
 
-def _polished(models: Models, gradient: Flat, states: Flat, merit: Values, start: Flat, leash: Values) -> Flat:
-    """States that a step has brought far nearer, one more step by the same Hessian on: it saves computing a new one."""
+def _polished(
+    evaluate: Evaluator, models: Models, gradient: Flat, states: Flat, merit: Values, start: Flat, leash: Values
+) -> Flat:
+    """States that a step has brought far nearer, one more step by the same Hessian on where that lowers the gradient.
+
+    It saves computing a new Hessian, most of the time of an ordinary endpoint.
+    """
     is_steep = np.abs(models.values) > CUTOFFS[-1] * models.radius[:, None]  # others may be remnants of the distance
     is_near = (merit <= CONTRACTED) & (norms(states - start) <= 0.1 * leash)
     kept = is_steep & models.is_worth_a_step & is_near[:, None]
     parts = products(gradient, models.vectors)
     quotients = np.where(kept, parts / np.where(kept, models.values, 1.0), 0.0)
     polished = states - products(quotients, models.vectors.transpose(0, 2, 1))
-    fits = np.isfinite(polished).all(axis=1) & (norms(polished - start) <= leash)
+    fits = is_near & (norms(polished - start) <= leash)
+    fits &= norms(evaluate.gradients(polished)) < norms(gradient)
     return np.where(fits[:, None], polished, states)
 
 
