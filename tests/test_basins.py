@@ -217,6 +217,8 @@ def test_a_design_gives_intervals_from_its_replicates(wells):
     assert np.all(found.intervals.contains([0.25] * 4 + [0.0] * 3))
     with pytest.raises(InputError, match="num_samples"):
         basins.estimate_basins(wells, sampler, 0, 1020, progress=False)
+    with pytest.raises(InputError, match="half_width"):
+        basins.estimate_basins(wells, sampler, 0, 1024, half_width=0.1, progress=False)
 
 
 def test_two_landscapes_are_compared_on_the_same_starts(wells, square, estimate):

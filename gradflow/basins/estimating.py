@@ -102,6 +102,10 @@ def estimate_basins(
     begun = time.monotonic()
     plan = _plan(flow, sampler, key, num_samples, t1, rtol, atol, grad_tol, max_norm, max_steps, known, tolerance,
                  kernel, chunk_size)  # fmt: skip
+    checks.require(
+        half_width is None or sampler.num_replicates == 1, "half_width", "be left out with a design of replicates", half_width,
+        "Stopping early keeps its level for independent starts only.",
+    )  # fmt: skip
     level = intervals.proportion_intervals(0, 1, level).level
     keeps = plan.num_samples <= KEEP_CODES if keep_codes is None else bool(keep_codes)
     job = BasinJob(plan, keeps_codes=keeps)
