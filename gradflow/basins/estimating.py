@@ -103,7 +103,8 @@ def estimate_basins(
     plan = _plan(flow, sampler, key, num_samples, t1, rtol, atol, grad_tol, max_norm, max_steps, known, tolerance,
                  kernel, chunk_size)  # fmt: skip
     checks.require(
-        half_width is None or sampler.num_replicates == 1, "half_width", "be left out with a design of replicates", half_width,
+        half_width is None or sampler.num_replicates == 1, "half_width", "be left out with a design of replicates",
+        half_width,
         "Stopping early keeps its level for independent starts only.",
     )  # fmt: skip
     level = intervals.proportion_intervals(0, 1, level).level
