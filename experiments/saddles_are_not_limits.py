@@ -5,9 +5,10 @@ Gaussian starts with H = 1, 2, 3 hidden layers, large and small, how many end at
 fall with the horizon? Are starts that are known to end at a saddle seen to do so?
 Prediction: no saddle, and no start without a limit once those out of steps are continued; the bound is 3e-6 at 95 %,
 for these laws and this target, and is no proof of measure zero. Small starts of deep networks wait on plateaus
-(time about scale^-(H - 1)), so early horizons leave most of them without a limit; none of them is called a saddle. Starts exactly on a stable set are,
-where double precision keeps them on it. Rotated they lie 1e-16 beside it: with one hidden layer rounding drives them
-off after 36 / |lowest eigenvalue|; deeper, at weak saddles, some freeze, since a step's change is below the last bit.
+(time about scale^-(H - 1)), so early horizons leave most of them without a limit; none of them is called a saddle.
+Starts exactly on a stable set are, where double precision keeps them on it. Rotated they lie 1e-16 beside it: with one
+hidden layer rounding drives them off after 36 / |lowest eigenvalue|; deeper, at weak saddles, some freeze, since a
+step's change is below the last bit.
 Method: widths 2, target diag(2, 1); all starts followed until they have a limit, named by captured values and the
 second-order test; the one-sided bound counts starts without a limit as saddles. Given starts for the exceptions.
 Cost: half an hour on two busy cores, most of it for H = 3 from small starts.
