@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import dask
@@ -20,6 +20,9 @@ from gradflow.engines.errors import ClusterError
 
 CLOSE_SECONDS = 10.0
 """Longest wait for the processes of a local cluster to end; then they are killed."""
+
+ATTEMPTS = 3
+"""How often all workers are addressed together, since one of them may die meanwhile."""
 
 
 @contextlib.contextmanager
@@ -157,13 +160,22 @@ class Connection:
     def require_same(self, ours: dict[str, str]) -> None:
         """Refuses workers of other versions or another precision, before any of them computes."""
         try:
-            answers = self.client.run(facts.process_facts)
+            answers = self.repeated(lambda: self.client.run(facts.process_facts))
         except Exception as error:
             self.lose(
                 f"a worker cannot run gradflow {ours['gradflow']} ({type(error).__name__}: {error}); install it there"
             )
         for worker, theirs in answers.items():
             self.refuse(worker, facts.differing(ours, theirs))
+
+    def repeated(self, action: Callable[[], Any]) -> Any:
+        """What `action` with all workers gives, tried again where one of them died meanwhile."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return action()
+            except OSError:
+                self.await_workers()
+        return action()
 
     def refuse(self, worker: str, difference: str) -> None:
         """Raises if there is a difference."""
@@ -174,7 +186,7 @@ class Connection:
     def registered(self, plugin: Any) -> Iterator[str]:
         """The name under which the workers find the job."""
         try:
-            self.client.register_plugin(plugin, name=plugin.name)
+            self.repeated(lambda: self.client.register_plugin(plugin, name=plugin.name))
         except Exception as error:
             self.lose(f"its workers cannot load the job ({type(error).__name__}: {error})")
         try:
