@@ -32,6 +32,9 @@ LOWERED = 1e-2
 RESOLVED = 0.5
 """Longest step at an unstable point, in units of 1/|lowest eigenvalue|."""
 
+LEAK = 100 * float(np.finfo(float).eps)
+"""Part of the gradient along the unstable direction that rounding of the direction alone explains."""
+
 LOUD = 10.0
 """Growth of the gradient at which an unstable point counts as left."""
 
@@ -145,26 +148,29 @@ class Follower:
     ) -> tuple[Ends, Bool[np.ndarray, " num"]]:
         """Follows rows at unstable points until they have left them, or have dwelt there long enough.
 
-        The time of a row that has dwelt is the one at which it arrived.
+        The time of a row that has dwelt is the one at which it arrived. A row whose gradient has a part along the
+        unstable direction, however small, is not kept there by the flow but by rounding, which may swallow the
+        increments of a step: such a row goes on being passed.
         """
         if len(rows) == 0:
             return ends, has_dwelt
         arrived = ends.times
-        lowest = examine(self.flow.problem, self._batch(ends.states[rows])).lowest
-        pace = np.maximum(np.abs(lowest), np.finfo(float).tiny)
+        seen = examine(self.flow.problem, self._batch(ends.states[rows]))
+        pace = np.maximum(np.abs(seen.lowest), np.finfo(float).tiny)
+        keeps = seen.offset * pace <= LEAK * seen.given_grad_norm
         told = self._orders(ends, rows, -1.0)
         until = np.minimum(ends.times[rows] + PATIENCE / pace, min(self.t1, 1e150))
         loud = LOUD * np.maximum(ends.grad_norms[rows], self.quiet)
-        for name, value in (("stop_time", until), ("max_step", RESOLVED / pace), ("loud", loud), ("first_step", 0.0)):
+        for name, value in (("stop_time", until), ("max_step", RESOLVED / pace), ("loud", loud)):
             told[:, orders.ORDERS.index(name)] = value
         ends = ends.put(rows, self.ensemble.run(ends.states[rows], told, self.shared))
         left = rows[ends.codes[rows] == orders.LEFT]
         ends = self._further(ends, left, quiet)
         waited = rows[(ends.codes[rows] == orders.HORIZON) & (ends.times[rows] < min(self.t1, 1e150))]
         waited = np.setdiff1d(waited, left)
+        kept = np.setdiff1d(waited, rows[~keeps])
         has_dwelt, codes, when = has_dwelt.copy(), ends.codes.copy(), ends.times.copy()
-        has_dwelt[waited] = True
-        codes[waited], when[waited] = orders.STATIONARY, arrived[waited]
+        has_dwelt[kept], codes[waited], when[kept] = True, orders.STATIONARY, arrived[kept]
         return replace(ends, codes=codes, times=when), has_dwelt
 
     def _rescued(self, states: np.ndarray, ends: Ends) -> Ends:
