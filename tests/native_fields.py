@@ -37,9 +37,10 @@ def native_field(function, size, width=8):
 
 
 def jax_field(function, rows):
-    """The same by JAX, in double precision."""
+    """The same by JAX, in double precision, hardly optimised: compiling is what takes time."""
     with jax.enable_x64(True):
-        return np.asarray(jax.jit(jax.vmap(function))(np.asarray(rows, float)))
+        compiled = jax.jit(jax.vmap(function), compiler_options={"xla_backend_optimization_level": 0})
+        return np.asarray(compiled(np.asarray(rows, float)))
 
 
 def _aligned(count):

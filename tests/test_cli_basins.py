@@ -343,7 +343,7 @@ def test_a_run_whose_chunks_all_fail_has_no_table(capsys, monkeypatch):
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path):
-    words = ["basins", "--problem", "example1", "--samples", "200000", "--rechecked", "0"]
+    words = ["basins", "--problem", "double_well", "--samples", "300000", "--rechecked", "0"]
     command = [sys.executable, "-m", "gradflow", *words]
     options = {"cwd": tmp_path, "env": environment(), "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen([*command, "--folder", "run"], **options) as killed:
