@@ -162,6 +162,7 @@ class Lanes:
             "neg": self.negate, "max": self.maximum, "min": self.minimum, "exp": self.exp, "log": self.log,
             "tanh": self.tanh, "logistic": self.logistic, "expm1": self.expm1, "log1p": self.log1p,
             "square": lambda a: self.multiply(a, a), "copy": lambda a: a, "copy_p": lambda a: a,
+            "one_minus_square": lambda a: self.fused(self.negate(a), a, one),
             "stop_gradient": lambda a: a, "sign": self.sign,
             "abs": lambda a: self._intrinsic("llvm.fabs", a), "sqrt": lambda a: self._intrinsic("llvm.sqrt", a),
             "rsqrt": lambda a: self.divide(one, self._intrinsic("llvm.sqrt", a)),
