@@ -13,6 +13,7 @@ from gradflow.basins.following import MAX_ROUNDS
 from gradflow.basins.tallies import NUM_BINS, bin_centres, time_bins
 from gradflow.checks import InputError
 from gradflow.engines import ChunkFailure, Serial
+from gradflow.naming import groups
 
 SPECIAL = ("undetermined", "escaped", "nonfinite")
 
@@ -175,6 +176,14 @@ def test_example_1_has_a_quarter_of_its_starts_in_the_flat_cone():
     assert np.all(found.codes[dead] == 0)
     assert gf.intervals.proportion_intervals(int(dead.sum()), 2000, 0.999).contains(0.25)
     assert found.fractions[0] > 0.38, "runs from the neighbouring cones die into the flat cone"
+
+
+def test_starts_of_more_groups_than_are_kept_are_counted_all_the_same(wells, square, monkeypatch):
+    monkeypatch.setattr(groups, "MAX_GROUPS", 2)
+    found = basins.estimate_basins(wells, square, 0, 600, progress=False, chunk_size=100, num_rechecked=0)
+    assert found.counts.sum() == found.num_samples == 600
+    assert found.num_classes == 2 and found.reasons == {"more classes than are kept": found.undetermined}
+    assert found.undetermined > 200
 
 
 def test_a_continuum_of_minima_is_one_class():

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gradflow.naming.groups import Groups, locate, merge
-from gradflow.naming.labels import Label
+from gradflow.naming.labels import OTHER, Label
 
 BINS_PER_DECADE = 16
 FIRST_DECADE, LAST_DECADE = -8, 16
@@ -130,8 +130,14 @@ class Tallies:
             return Tallies(labels, labelled, groups, grouped)
         groups = merge(parts[0][0], parts[1][0])
         found = np.concatenate([locate(groups, g.keys, g.leaders) for g, _ in parts])
-        grouped = concatenated(parts[0][1], parts[1][1]).put_together(found, len(groups))
-        return Tallies(labels, labelled, groups, grouped)
+        either = concatenated(parts[0][1], parts[1][1])
+        whole = Tallies(labels, labelled, groups, either.put_together(found, len(groups)))
+        lost = found < 0
+        if not lost.any():
+            return whole
+        # More groups than are kept: their starts are counted under a label that says so.
+        rest = either.at(lost).put_together(np.zeros(int(lost.sum()), np.int64), 1)
+        return whole.added(Tallies((OTHER,), rest, None, either.at(slice(0, 0))))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything as arrays, for a file."""
