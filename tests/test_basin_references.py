@@ -161,3 +161,12 @@ def test_labels_are_those_of_single_runs_at_tight_tolerance():
     ends = [np.asarray(gf.integrate(flow, s, rtol=1e-10, atol=1e-13).endpoint) for s in starts]
     expected = ["right" if end[0] > 0 else "left" for end in ends]
     assert labels(flow, starts, known=known) == expected
+
+
+@pytest.mark.parametrize("place", [3, 5])
+def test_what_rounding_alone_holds_at_a_saddle_is_not_named_one(saddles, place):
+    case = saddles.exceptions()[place]
+    starts = case.starts
+    found = gf.estimate_basins(case.flow, gf.samplers.Given(starts), 0, len(starts[0]), progress=False, num_rechecked=0)
+    assert found.counts.sum() == len(starts[0])
+    assert not any("saddle" in label for label in found.labels)
