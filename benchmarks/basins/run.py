@@ -129,6 +129,7 @@ def measure(bench, problem, exact, rtol, wanted, chosen):
                 raise Failure("not available: nothing told the end times")
             told = times if method.needs_times else None
             counts[method.name] = bench.affordable(method, key, wanted, told)
+            print(f"    {method.label}: {counts[method.name]} starts a run", flush=True)
         except Failure as failure:
             notes[method.name] = str(failure)
             print(f"    {method.label}: {failure}", flush=True)

@@ -4,6 +4,7 @@ Knows nothing of jobs and chunks.
 """
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -82,18 +83,25 @@ def connected(where: Any, timeout: float) -> Any:
     try:
         return distributed.Client(where, timeout=timeout / 2, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise ClusterError(
-            f"`address` must be that of a running scheduler, but none answers at {where} ({error or 'no answer'}). "
-            "Start one with `dask scheduler`, and its workers with `dask worker ADDRESS`."
-        ) from error
+        reason = str(error) or "no answer"
+    gc.collect()  # the client that did not connect, for the reason told in `close`
+    raise ClusterError(
+        f"`address` must be that of a running scheduler, but none answers at {where} ({reason}). "
+        "Start one with `dask scheduler`, and its workers with `dask worker ADDRESS`."
+    )
 
 
 def close(client: Any) -> None:
-    """Ends a client, whether or not there is somebody to say goodbye to."""
+    """Ends a client, whether or not there is somebody to say goodbye to.
+
+    A client that is still open when it is collected closes itself. If that happens while another event loop starts,
+    both wait for Dask's one lock forever.
+    """
     with contextlib.suppress(Exception):  # the other end may be gone
         if client.status == "running":
             client.unsubscribe_topic("all")
         client.close(timeout=2)
+    client.status = "closed"
 
 
 def kill(cluster: Any) -> None:

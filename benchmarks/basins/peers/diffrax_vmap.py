@@ -143,13 +143,10 @@ def _run(program, batch):
     return run
 
 
-def _plain_build(is_autodiff):
-    def build(problem, rtol, starts, times):
-        del times
-        batch = _batch(problem, starts)
-        return _run(_compiled(_single(problem, _fields(problem, is_autodiff)["dots"], rtol), None, batch), batch)
-
-    return build
+def _plain_build(problem, rtol, starts, times):
+    del times
+    batch = _batch(problem, starts)
+    return _run(_compiled(_single(problem, _fields(problem, False)["dots"], rtol), None, batch), batch)
 
 
 _best: dict[tuple, tuple[str, int]] = {}
@@ -192,6 +189,5 @@ def _method(name, label, build, *, patience, measured_on_two=False):
 METHODS = (
     _method("diffrax-chunk", "diffrax Tsit5, best chunk", _best_build(False), patience=5.0, measured_on_two=True),
     _method("diffrax-chunk-autodiff", "diffrax Tsit5, best chunk, autodiff", _best_build(True), patience=5.0),
-    _method("diffrax", "diffrax Tsit5, plain vmap", _plain_build(False), patience=20.0),
-    _method("diffrax-autodiff", "diffrax Tsit5, plain vmap, autodiff", _plain_build(True), patience=20.0),
+    _method("diffrax", "diffrax Tsit5, plain vmap", _plain_build, patience=20.0),
 )
