@@ -37,7 +37,12 @@ def suffixes(params: Weights) -> list[Array]:
 
 
 def linear_gradient(params: Weights, root: Float[Array, "d_in rank"], target: Float[Array, "d_out rank"]) -> Weights:
-    """``grad_a = N_a^T E P_a^T`` for every layer, by one forward and one backward sweep."""
+    """``grad_a = N_a^T E P_a^T`` for every layer, by a sweep in each direction.
+
+    The sweeps carry ``d_out`` rows or ``rank`` columns, whichever are fewer.
+    """
+    if target.shape[0] < root.shape[1]:
+        return _gradient_by_rows(params, root, target)
     forward = prefixes(params, root)
     backward = forward[-1] - target
     gradient: list[Array] = []
@@ -45,6 +50,19 @@ def linear_gradient(params: Weights, root: Float[Array, "d_in rank"], target: Fl
         gradient.insert(0, backward @ prefix.T)
         backward = weight.T @ backward
     return tuple(gradient)
+
+
+def _gradient_by_rows(params: Weights, root: Array, target: Array) -> Weights:
+    """The sweeps carry ``N_a`` to the inputs and ``E P_a^T`` back to the outputs."""
+    suffix = [params[-1]]  # N_H, ..., N_0, from the outputs on
+    for weight in reversed(params[:-1]):
+        suffix.append(suffix[-1] @ weight)
+    carried = (suffix.pop() @ root - target) @ root.T
+    gradient: list[Array] = []
+    for weight in params[:-1]:
+        gradient.append(suffix.pop().T @ carried)
+        carried = carried @ weight.T
+    return (*gradient, carried)
 
 
 @jax.jit
