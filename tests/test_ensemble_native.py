@@ -1,17 +1,19 @@
 """The native kernel: elementary functions to the last bits, the same bits everywhere, a way out when it is missing."""
 
+import ctypes
 import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from llvmlite import ir
 from native_fields import jax_field, native_field
 
 import gradflow as gf
 from gradflow import checks
 from gradflow.ensemble import Ensemble, kernels, plain_orders, shared_settings
-from gradflow.ensemble.native import library
+from gradflow.ensemble.native import arithmetic, library
 
 WIDE = np.longdouble
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e308, -1e308, 1.0, -1.0, 709.78, 709.79, 710.0, -745.2]
@@ -60,6 +62,36 @@ def test_signed_zeros_and_subnormal_numbers_stay():
     x = np.array([[-0.0], [0.0], [5e-324], [-1e-310]])
     np.testing.assert_array_equal(field(x), x)
     np.testing.assert_array_equal(np.signbit(field(x)), np.signbit(x))
+
+
+def _of_lanes(name, numbers):
+    """What the instructions called `name` make of the numbers, eight at a time."""
+    module = ir.Module("lanes")
+    module.triple = library.llvm.get_default_triple()
+    vector = ir.VectorType(arithmetic.DOUBLE, 8)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [vector.as_pointer()] * 2), "run")
+    builder = ir.IRBuilder(function.append_basic_block())
+    given = builder.load(function.args[0], typ=vector, align=8)
+    builder.store(getattr(arithmetic.Lanes(builder, 8), name)(given), function.args[1], align=8)
+    builder.ret_void()
+    _, address = library._compiled(str(module))
+    run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(address)
+    rows = np.ascontiguousarray(numbers.reshape(-1, 8))
+    found = np.empty_like(rows)
+    for row, result in zip(rows, found, strict=True):
+        run(row.ctypes.data, result.ctypes.data)
+    return found.reshape(-1)
+
+
+@pytest.mark.parametrize(
+    ("name", "power", "decades", "error"),
+    [("rough_reciprocal", -1, 300, 1e-5), ("rough_root", 0.5, 300, 1e-5), ("rough_tenth_root", -0.1, 30, 1e-3)],
+)
+def test_functions_that_choose_a_step_are_as_exact_as_they_say(name, power, decades, error):
+    rng = np.random.default_rng(11)
+    x = np.concatenate([10.0 ** rng.uniform(-decades, decades, 8000), rng.uniform(1, 2, 4000), rng.uniform(2, 4, 4000)])
+    errors = np.abs(_of_lanes(name, x) / x**power - 1)
+    assert 0.1 * error < np.max(errors) < error
 
 
 def _everything(x):

@@ -126,6 +126,14 @@ class Lanes:
         """The larger one; missing when one is missing."""
         return self.select(self.either(self.compare(">", a, b), self.compare("!=", a, a)), a, b)
 
+    def smaller(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        """The smaller one by one instruction; `b` when one is missing."""
+        return self.select(self.compare("<", a, b), a, b)
+
+    def larger(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        """The larger one by one instruction; `b` when one is missing."""
+        return self.select(self.compare(">", a, b), a, b)
+
     def any(self, truth: ir.Value) -> ir.Value:
         """One bit: is it true in some lane?"""
         whole = self.builder.bitcast(truth, ir.IntType(self.width))
@@ -241,6 +249,38 @@ class Lanes:
         value = self.select(self.compare("==", x, self.constant(float("inf"))), x, value)
         value = self.select(self.compare("==", x, self.constant(0.0)), self.constant(float("-inf")), value)
         return self.select(self.builder.fcmp_unordered("<", x, self.constant(0.0)), self.constant(float("nan")), value)
+
+    # --- functions that choose a step's length and need no digits ---------------------------------------------------
+
+    def rough_reciprocal(self, x: ir.Value) -> ir.Value:
+        """``1 / x`` to 1e-5 for positive `x` in 1e-300 ... 1e300: a guess from the bits and two Newton steps."""
+        guess = self.builder.sub(self._integer(0x7FDE623822FC16E6), self.builder.bitcast(x, self.integers))
+        value = self.builder.bitcast(guess, self.type)
+        for _ in range(2):
+            value = self.fused(value, self.fused(self.negate(x), value, self.constant(1.0)), value)
+        return value
+
+    def rough_root(self, x: ir.Value) -> ir.Value:
+        """``sqrt(x)`` to 1e-5 for positive `x` in 1e-300 ... 1e300: a guess from the bits and two Newton steps."""
+        half = self.builder.lshr(self.builder.bitcast(x, self.integers), self._integer(1))
+        value = self.builder.bitcast(self.builder.sub(self._integer(0x5FE6EB50C7B537A9), half), self.type)
+        halved = self.multiply(x, self.constant(-0.5))
+        for _ in range(2):
+            value = self.multiply(value, self.fused(halved, self.builder.fmul(value, value), self.constant(1.5)))
+        return self.multiply(x, value)
+
+    def rough_tenth_root(self, x: ir.Value) -> ir.Value:
+        """``x^(-1/10)`` to 1e-3 for `x` in 1e-30 ... 1e30: a guess from the bits and two Newton steps."""
+        pattern = self.builder.sitofp(self.builder.bitcast(x, self.integers), self.type)
+        guess = self.fused(pattern, self.constant(-0.1), self.constant(1.1 * 1022.955 * 2.0**52))
+        value = self.builder.bitcast(self.builder.fptosi(guess, self.integers), self.type)
+        tenth = self.builder.fmul(x, self.constant(-0.1))
+        for _ in range(2):
+            square = self.builder.fmul(value, value)
+            fourth = self.builder.fmul(square, square)
+            power = self.builder.fmul(self.builder.fmul(fourth, fourth), square)
+            value = self.builder.fmul(value, self.fused(tenth, power, self.constant(1.1)))
+        return value
 
     def tanh(self, x: ir.Value) -> ir.Value:
         """``tanh(x)``: a rational function below 0.625, ``1 - 2 / (exp(2 |x|) + 1)`` above."""

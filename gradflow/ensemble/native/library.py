@@ -54,7 +54,7 @@ class Kernel:
 
 def default_width(size: int) -> int:
     """Lanes in a vector: more for few parameters, where one vector's instructions wait for each other."""
-    return 32 if size <= 4 else 16 if size <= 8 else 8
+    return 16 if size <= 8 else 8
 
 
 @lru_cache(maxsize=64)
