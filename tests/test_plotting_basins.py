@@ -1,15 +1,21 @@
 """Pictures of basins: each class has one look, every class is explained with its share, and overlays move no limits."""
 
+import itertools
+import warnings
+from dataclasses import replace
+
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex, to_rgb, to_rgba
 from matplotlib.figure import Figure
+from test_reporting_basins import made_up
 
 from gradflow import plotting
 from gradflow.checks import InputError
+from gradflow.plotting.basin_pages import basin_summary_page
 from gradflow.plotting.basins import basin_map
-from gradflow.plotting.classes import UNNAMED_STYLES, class_styles, share_text
+from gradflow.plotting.classes import UNNAMED_STYLES, class_styles, share_text, spoken
 from gradflow.plotting.tallies import basin_fractions, convergence_times, time_quantiles
 
 NAMES = ("global_minimum", "spurious_minimum", "undetermined", "escaped", "nonfinite")
@@ -34,7 +40,7 @@ def row_texts(ax):
 
 
 def test_classes_differ_in_more_than_colour():
-    styles = class_styles([f"class_{index}" for index in range(63)])
+    styles = class_styles([f"class_{index:02d}" for index in range(63)])
     assert len(set(styles)) == 63
     assert len({style.hatch for style in styles[:9]}) == len({style.marker for style in styles[:9]}) == 9
     named = {style.hatch for style in styles[:9] if to_rgb(style.color)[0] < 1.0}
@@ -49,6 +55,21 @@ def test_outcomes_that_name_no_limit_are_grey_white_and_black_wherever_they_stan
     assert len({styles[name].color for name in NAMES}) == 5
     assert class_styles(["undetermined: passing a saddle"])[0] == styles["undetermined"]
     assert styles["spurious_minimum"] == class_styles(["a", "b"])[1]
+
+
+def test_looks_do_not_depend_on_the_order_of_the_classes():
+    names = ("b", "escaped", "c", "a")
+    styles = dict(zip(names, class_styles(names), strict=True))
+    assert [styles[name] for name in sorted(names)] == class_styles(sorted(names))
+    assert [styles[name].marker for name in "abc"] == ["o", "s", "D"]
+
+
+def test_long_names_have_more_lines_and_points_stay_whole():
+    assert spoken("local_minimum, loss -0.5, at (-3.77931, -3.28319)") == (
+        "local minimum, loss -0.5, at\n(-3.77931, -3.28319)"
+    )
+    lines = spoken("saddle, at (" + ", ".join(["0.123456"] * 20) + ")").split("\n")
+    assert max(map(len, lines)) <= 36 and len(lines) > 5
 
 
 def test_each_cell_has_its_classs_colour_and_the_lowest_row_is_drawn_lowest(ax):
@@ -80,6 +101,17 @@ def test_limits_are_those_of_the_starts_whatever_is_drawn_on_top(ax):
     assert (*ax.get_xlim(), *ax.get_ylim()) == EXTENT
     assert [line.get_xydata().tolist() for line in drawn.points] == [[[1.0, 0.5]]]
     assert legend_texts(ax)[-1] == "local minimum"
+
+
+def test_points_on_maps_are_white_and_told_apart_by_their_shape(ax):
+    kinds = [kind for kind in plotting.KIND_MARKERS if kind != "not_critical"]
+    drawn = basin_map(ax, CODES, NAMES, extent=EXTENT, points={kind: [(0.0, 0.0)] for kind in kinds})
+    assert {to_hex(mark.get_markerfacecolor()) for mark in drawn.points} == {"#ffffff"}
+    assert {to_hex(mark.get_markeredgecolor()) for mark in drawn.points} == {"#000000"}
+    assert len({mark.get_marker() for mark in drawn.points}) == len(kinds)
+    keys = drawn.legend.legend_handles[-len(kinds) :]
+    assert [key.get_marker() for key in keys] == [mark.get_marker() for mark in drawn.points]
+    assert {to_hex(key.get_markerfacecolor()) for key in keys} == {"#ffffff"}
 
 
 def test_the_legend_lists_what_is_drawn_and_with_shares_every_class(ax):
@@ -161,6 +193,36 @@ def test_rare_classes_get_a_logarithmic_axis_and_a_share_of_zero_a_hollow_marker
     np.testing.assert_allclose(ends, [[0.98, 1.0], [0.99, 1.0], [0.9e-4, 5e-4], [0.9e-4, 3e-4]])
 
 
+def test_the_cells_of_a_slice_have_shares_without_intervals(ax):
+    drawn = basin_fractions(ax, NAMES, FRACTIONS, FRACTIONS, FRACTIONS, confidence=None)
+    assert drawn == [] and ax.get_xscale() == "linear"
+    assert ax.get_xlabel() == "share of the cells"
+    assert row_texts(ax)[1:3] == ["75.00 %", "0 %"]
+
+
+def test_on_a_logarithmic_axis_a_share_of_zero_without_an_interval_has_no_marker(ax):
+    shares = np.array([0.99, 0.01, 0.0])
+    basin_fractions(ax, NAMES[:3], shares, shares, shares, confidence=None)
+    assert ax.get_xscale() == "log" and len(ax.lines) == 2
+    assert row_texts(ax)[2] == "0 %"
+
+
+@pytest.mark.parametrize("has_intervals", [True, False])
+@pytest.mark.parametrize("length", [9, 70])
+def test_the_page_of_a_summary_cuts_nothing_off(has_intervals, length):
+    names = tuple(f"{name} {'of rank 3' * 9}"[:length] for name in ("minimum a", "minimum b"))
+    page = basin_summary_page(replace(made_up(), labels=(*names, *NAMES[2:])), title="T", has_intervals=has_intervals)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        page.draw_without_rendering()
+    upper, lower = page.axes
+    boxes = [ax.get_tightbbox() for ax in page.axes]
+    assert min(box.x0 for box in boxes) >= 0 and max(box.x1 for box in boxes) <= page.bbox.x1
+    assert boxes[0].y0 >= boxes[1].y1 and upper.get_window_extent().width > 0.4 * page.bbox.width
+    rows = [text.get_window_extent() for text in lower.get_yticklabels()]
+    assert all(above.y0 >= below.y1 for above, below in itertools.pairwise(rows))
+
+
 def test_times_are_drawn_by_their_quantiles_and_empty_classes_say_so(ax):
     rng = np.random.default_rng(1)
     codes, times = np.repeat([0, 2], 200), rng.lognormal(size=400)
@@ -197,6 +259,7 @@ WRONG_CALLS = [
     (lambda ax: basin_map(ax, CODES, NAMES, extent=EXTENT, legend="best"), "Choices: above, none, right"),
     (lambda ax: basin_fractions(ax, NAMES, FRACTIONS, BOUNDS[1], BOUNDS[0]), "0 <= low <= fraction <= high <= 1"),
     (lambda ax: basin_fractions(ax, NAMES, FRACTIONS, *BOUNDS, confidence=95), "`confidence` must be less than 1"),
+    (lambda ax: basin_fractions(ax, ["a"], [0.0], [0.0], [0.0], log=True), "`log` must be left out"),
     (lambda ax: convergence_times(ax, NAMES, np.zeros((2, 5))), r"`quantiles` must have shape \(5, 5\)"),
     (lambda ax: convergence_times(ax, ["a"], [[5, 4, 3, 2, 1]]), "increase along each row"),
     (lambda ax: convergence_times(ax, ["a"], [[1, 2, 3, 4, 5]], counts=[1, 2]), "`counts` must have 1 entries"),

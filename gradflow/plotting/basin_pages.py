@@ -10,12 +10,16 @@ from matplotlib.figure import Figure
 
 from gradflow import checks
 from gradflow.plotting.basins import basin_map
+from gradflow.plotting.classes import spoken
 from gradflow.plotting.portraits import KIND_MARKERS
-from gradflow.plotting.styles import figure_size, style
+from gradflow.plotting.styles import COLUMN_WIDTH, figure_size, style
 from gradflow.plotting.tallies import QUANTILE_LEVELS, basin_fractions, convergence_times
 
 MOST_STARTS = 20_000
 """Single starts that a map shows, the first ones; more would hide each other."""
+
+AROUND_ROWS, GAP_OF_ROWS, HEIGHT_OF_LINE = 0.7, 0.08, 0.12
+"""Heights in inches: of a panel's axis and title, between two rows, of a line of a name."""
 
 
 def basin_map_page(estimate: Any, sampler: Any, *, title: str = "") -> Figure:
@@ -70,10 +74,13 @@ def basin_summary_page(estimate: Any, *, title: str = "", has_intervals: bool = 
     if has_intervals:
         ends = (estimate.intervals.low, estimate.intervals.high)
     wide = (estimate.simultaneous.low, estimate.simultaneous.high) if has_intervals else None
+    num_lines = max(spoken(name).count("\n") + 1 for name in names)
+    height = AROUND_ROWS + len(names) * (GAP_OF_ROWS + num_lines * HEIGHT_OF_LINE)
+    level = estimate.level if has_intervals else None
     with style():
-        figure = Figure(figsize=figure_size(2, aspect=max(0.5, 4.0 / len(names)), rows=2), layout="constrained")
+        figure = Figure(figsize=figure_size(2, aspect=height / COLUMN_WIDTH, rows=2), layout="constrained")
         upper, lower = figure.subplots(2, 1)
-        basin_fractions(upper, names, estimate.fractions, *ends, outer=wide, confidence=estimate.level)
+        basin_fractions(upper, names, estimate.fractions, *ends, outer=wide, confidence=level)
         times = estimate.time_quantiles(QUANTILE_LEVELS)
         convergence_times(lower, names, times, counts=estimate.counts)
         figure.suptitle(title, x=0.01, ha="left")

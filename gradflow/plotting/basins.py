@@ -27,6 +27,9 @@ from gradflow.plotting.portraits import KIND_MARKERS
 
 PARAMETER_LABELS = (r"$\theta_1$ (dimensionless)", r"$\theta_2$ (dimensionless)")
 
+_ON_MAPS: dict[str, dict[str, Any]] = {"global_minimum": {"marker": "*", "markersize": 9.5}}
+"""Marks other than those of portraits, where only the colour tells a kind from another."""
+
 _HATCHING = {"hatch.linewidth": 0.4}
 _HATCH_COLOR = (0.0, 0.0, 0.0, 0.55)
 
@@ -62,14 +65,15 @@ def basin_map(
         ax: axes to draw on; their limits become those of the starts, whatever is drawn on top.
         codes: the place in `names` of each start's class: ``(rows, columns)`` for a grid whose first row is the
             lowest, ``(num,)`` for single starts.
-        names: all classes, in the order that gives them their looks.
+        names: all classes; see :func:`~gradflow.plotting.classes.class_styles` for their looks.
         extent: left, right, bottom and top edge of the grid (``samplers.Slice.extent``).
         coordinates: ``(num, 2)``, where the single starts lie.
         fractions: share of each class, shown in the legend with all classes, also those without a start. By default
             only the classes drawn are listed, without shares: the cells of a slice are no sample.
         bounds: lower and upper ends of the shares' intervals.
         points: coordinates ``(k, 2)`` of points to mark, by a kind of :data:`gradflow.plotting.KIND_MARKERS`; those
-            outside of the limits are left out.
+            outside of the limits are left out. The shape alone tells the kind, colours being those of the classes:
+            the markers are white, and a global minimum is a star.
         axis_labels: labels of the axes, with units.
         legend: ``"right"`` of the axes, ``"above"`` them (for a column's width) or ``"none"``.
         legend_title: what the numbers in the legend are.
@@ -183,7 +187,8 @@ def _draw_points(ax: Axes, points: Mapping[str, Any], limits: tuple[float, float
         checks.require(table.shape[1] == 2, f"points[{kind!r}]", "have two coordinates per row", table.shape)
         inside = (table >= [limits[0], limits[2]]).all(axis=1) & (table <= [limits[1], limits[3]]).all(axis=1)
         if inside.any():
-            look = {"markersize": 6.0, "markeredgecolor": "black", "markeredgewidth": 0.9, **marker}
+            look = {"markersize": 6.0, **marker, "markeredgecolor": "black", "markeredgewidth": 0.9}
+            look |= {"markerfacecolor": "white", **_ON_MAPS.get(kind, {})}
             label = kind.replace("_", " ").replace("nonstrict", "non-strict")
             marks += ax.plot(*table[inside].T, linestyle="none", label=label, zorder=6, **look)
             marks[-1].set_path_effects([Stroke(linewidth=2.4, foreground="white"), Normal()])

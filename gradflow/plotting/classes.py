@@ -1,10 +1,13 @@
 """Classes of endpoints as pictures show them: one look for each, checked codes and shares, and shares as text.
 
-A class looks alike in every picture: by its place in the list of names it has a colour, a hatch and a marker, so that a
-grey copy and a colour-blind reader can tell the classes apart, and what is not the name of a limit (undetermined,
-escaped, nonfinite) is grey, white or black. Knows names and numbers, no estimate.
+A class looks alike in every picture of the same classes: by its place in the alphabet, not by how often it was found,
+it has a colour, a hatch and a marker, so that a grey copy and a colour-blind reader can tell the classes apart, and what
+is not the name of a limit (undetermined, escaped, nonfinite) is grey, white or black. Knows names and numbers, no
+estimate.
 """
 
+import re
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -29,28 +32,33 @@ UNNAMED_STYLES = {
 }
 """Looks of the outcomes that name no limit, whatever their place in the list; their fills have no hue."""
 
+LONGEST_LINE = 36
+"""Characters of a name on one line, where blanks allow it."""
+
+_TIE = "\u00a0"
+_SHORT_POINT = re.compile(rf"\([^()]{{1,{LONGEST_LINE - 2}}}\)")
 _COLORS = tuple(OKABE_ITO[name] for name in ("sky", "orange", "green", "yellow", "blue", "vermillion", "purple"))
 _HATCHES = ("", "////", "\\\\\\\\", "....", "xxxx", "----", "||||", "oo", "**")
 _MARKERS = ("o", "s", "D", "v", "P", "<", "p", ">", "*")
 
 
 def class_styles(names: Sequence[str]) -> list[ClassStyle]:
-    """Looks of the classes of these names; the first 63 that name a limit differ, any nine in hatch and marker.
+    """Looks of the classes of these names, in their order; the order itself changes no look.
+
+    Those that name a limit get theirs in alphabetical order, so that pictures of the same classes can be compared. The
+    first 63 differ, and any nine that follow each other in hatch and marker.
 
     Raises:
         InputError: no name, or one that occurs twice.
     """
     names = checked_names(names)
-    styles, place = [], 0
-    for name in names:
-        plain = UNNAMED_STYLES.get(name.split()[0].rstrip(":,") if name.split() else name)
-        if plain is None:
-            plain = ClassStyle(
-                _COLORS[place % len(_COLORS)], _HATCHES[place % len(_HATCHES)], _MARKERS[place % len(_MARKERS)]
-            )
-            place += 1
-        styles.append(plain)
-    return styles
+    styles = {name: UNNAMED_STYLES.get(name.split()[0].rstrip(":,") if name.split() else name) for name in names}
+    named = sorted(name for name in names if styles[name] is None)
+    for place, name in enumerate(named):
+        styles[name] = ClassStyle(
+            _COLORS[place % len(_COLORS)], _HATCHES[place % len(_HATCHES)], _MARKERS[place % len(_MARKERS)]
+        )
+    return [style for name in names if (style := styles[name]) is not None]
 
 
 def checked_names(names: Sequence[str]) -> list[str]:
@@ -103,8 +111,9 @@ def dot(style: ClassStyle) -> dict[str, Any]:
 
 
 def spoken(name: str) -> str:
-    """A name as text."""
-    return name.replace("_", " ")
+    """A name as text, on lines of at most :data:`LONGEST_LINE` characters that break no point ``(a, b)``."""
+    text = _SHORT_POINT.sub(lambda point: point[0].replace(" ", _TIE), name.replace("_", " "))
+    return textwrap.fill(text, LONGEST_LINE, break_on_hyphens=False).replace(_TIE, " ")
 
 
 def share_text(shares: tuple[np.ndarray, ...], index: int) -> str:

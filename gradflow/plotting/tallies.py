@@ -21,6 +21,9 @@ from gradflow.plotting.styles import GREY
 QUANTILE_LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Levels of the quantiles that :func:`convergence_times` draws."""
 
+RARE = 0.02
+"""Shares below this cannot be told apart on a linear axis."""
+
 
 def basin_fractions(
     ax: Axes,
@@ -31,7 +34,7 @@ def basin_fractions(
     *,
     outer: tuple[Any, Any] | None = None,
     log: bool | None = None,
-    confidence: float = 0.95,
+    confidence: float | None = 0.95,
 ) -> list[ErrorbarContainer]:
     """Shares of the classes with their intervals, one row each, the first class on top.
 
@@ -42,41 +45,46 @@ def basin_fractions(
         low: lower ends of the intervals.
         high: upper ends of the intervals; with a share of 0 the end of the interval is what the sample says.
         outer: ends of a second, wider interval (simultaneous over the classes), drawn thinner.
-        log: whether the axis is logarithmic; by default when an upper end is below 2 %. A lower end of 0 then
-            reaches to the edge, and a share of 0 has a hollow marker at its upper end.
-        confidence: of the intervals, for the label of the axis.
+        log: whether the axis is logarithmic; by default when an upper end is below 2 % and not 0. A lower end of 0
+            then reaches to the edge, and a share of 0 has a hollow marker at its upper end, none if that is 0 too.
+        confidence: of the intervals, for the label of the axis; None for the cells of a slice, which have none.
+
+    Returns:
+        The intervals drawn, row by row, the wider first; one without a width is not drawn.
 
     Raises:
-        InputError: arrays of other lengths, shares outside of their intervals or of [0, 1].
+        InputError: arrays of other lengths, shares outside of their intervals or of [0, 1], a logarithmic axis where
+            all ends are 0.
     """
     require_axes(ax)
     styles = class_styles(names)
     shares = checked_shares(len(names), fractions, (low, high))
     assert shares is not None
     wide = None if outer is None else checked_shares(len(names), fractions, outer)
-    is_log = bool(np.min(shares[2]) < 0.02) if log is None else bool(log)
+    upper = shares[2][shares[2] > 0]
+    is_log = bool(np.any(upper < RARE)) if log is None else bool(log)
     positive = np.concatenate([ends[ends > 0] for ends in (*shares, *(wide or ()))])
+    checks.require(len(positive) > 0 or not is_log, "log", "be left out where all ends are 0", log)
     edge = 0.3 * float(positive.min()) if is_log else 0.0
     drawn = []
     for row, style in enumerate(styles):
         for ends, width in ((wide, 0.7), (shares, 2.2)):
-            if ends is not None:
+            if ends is not None and ends[2][row] > ends[1][row]:
                 drawn.append(_interval(ax, row, style, [max(float(end[row]), edge) for end in ends], width))
         share = float(shares[0][row])
         is_bound = is_log and share == 0
         place = float(shares[2][row]) if is_bound else share
         face = "white" if is_bound else style.color
-        ax.plot(place, row, **dot(style) | {"markerfacecolor": face, "clip_on": False})
+        if place > 0 or not is_log:
+            ax.plot(place, row, **dot(style) | {"markerfacecolor": face, "clip_on": False})
     _name_rows(ax, names)
     if is_log:
         ax.set_xscale("log")
         ax.set_xlim(edge, 1.0)
         log_ticks(ax.xaxis)
     else:
-        ax.set_xlim(0.0, min(1.0, 1.08 * max(float(ends.max()) for ends in (*shares, *(wide or ())))))
-    ax.set_xlabel(
-        f"share of the starts, {100 * checks.real('confidence', confidence, above=0.0, below=1.0):g} % interval"
-    )
+        ax.set_xlim(0.0, min(1.0, 1.08 * float(positive.max())) if len(positive) else 1.0)
+    ax.set_xlabel(_share_label(confidence))
     texts = [share_text(shares, row) for row in range(len(names))]
     _right_of_rows(ax, texts)
     return drawn
@@ -159,6 +167,13 @@ def _checked_quantiles(quantiles: Any, num_classes: int) -> np.ndarray:
     return table
 
 
+def _share_label(confidence: float | None) -> str:
+    if confidence is None:
+        return "share of the cells"
+    level = checks.real("confidence", confidence, above=0.0, below=1.0)
+    return f"share of the starts, {100 * level:g} % interval"
+
+
 def _interval(ax: Axes, row: int, style: ClassStyle, ends: list[float], width: float) -> ErrorbarContainer:
     share, low, high = ends
     color = style.color if width > 1 and style.color != "#ffffff" else "black"
@@ -171,7 +186,7 @@ def _interval(ax: Axes, row: int, style: ClassStyle, ends: list[float], width: f
 def _name_rows(ax: Axes, names: Sequence[str]) -> None:
     ax.set_yticks(np.arange(len(names)), [spoken(name) for name in names])
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.tick_params(axis="y", length=0)
+    ax.tick_params(axis="y", length=0, pad=6.0)
     ax.set_ylim(len(names) - 0.4, -0.6)
 
 
