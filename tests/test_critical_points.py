@@ -479,9 +479,9 @@ def test_an_eigenvalue_that_the_uncertain_position_could_make_is_not_resolved():
     # x^3 + 50 y^2 at (x, 0): eigenvalue 6 x, Newton step x/2, change of the eigenvalue 6 per distance: 10 * 3 x > 6 x
     cubic = gf.Landscape(lambda p: p[0] ** 3 + 50 * p[1] ** 2)
     model = curvature.quadratic_model(cubic, np.array([1e-3, 0.0]))
-    assert refinement._resolution(model, 6.0) == pytest.approx(6e-3, rel=1e-12)
-    # were the eigenvalue to change by less than a fifth of that, it would be told from zero
-    assert refinement._resolution(model, 1.0) == 0.0
+    assert refinement._resolution(model, 6.0, 1e-4) == pytest.approx(6e-3, rel=1e-12)
+    # were the eigenvalue to change by less than a fifth of that, it would be told from zero,
+    assert refinement._resolution(model, 1.0, 1e-4) == 0.0
 
 
 def test_the_default_leash_is_a_thousandth_of_the_states_size():

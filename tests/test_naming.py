@@ -213,13 +213,48 @@ def test_flat_directions_alone_do_not_make_a_continuum(terms):
 def test_a_slow_passage_of_a_degenerate_saddle_is_never_a_limit():
     monkey = polynomial(xxx=1.0, xyy=-3.0)
     near = np.array([[1e-5, 1e-5], [1e-6, 0.0]])
-    for patient, expected in ((False, labels.SLOW.text), (True, "degenerate critical point, loss 0")):
-        names = namer(monkey).names(near, has_dwelt=np.full(2, patient))
-        settled = settle(monkey, np.zeros(2), names.groups)
-        assert {label.text for label in [*settled.counts(), *names.labels]} <= {expected, labels.PASSING.text}
-        assert [settled.labels[0].text] == [expected]
+    names = namer(monkey).names(near)
+    assert set(names.labels) <= {labels.CRAWLING, labels.PASSING} and len(names.groups) == 0
+    names = namer(monkey).names(near, has_dwelt=np.ones(2, dtype=bool))
+    settled = settle(monkey, np.zeros(2), names.groups)
+    assert [label.text for label in settled.labels] == ["degenerate critical point, loss 0"]
     known = namer(monkey, known={"monkey": np.zeros(2)})
-    assert known.names(near[1:]).labels[0] in (labels.SLOW, labels.PASSING)
+    assert known.names(near[1:]).labels[0] in (labels.CRAWLING, labels.SLOW, labels.PASSING)
+
+
+def test_a_slow_passage_does_not_join_a_continuum_that_has_its_loss():
+    # a circle of minima; at (5, 0) flows from the left come to rest and those on the right leave for good, at loss 0
+    valley = gf.Landscape(lambda p: (p[0] ** 2 + p[1] ** 2 - 1) ** 2 * ((5 - p[0]) ** 3 + p[1] ** 2) / 100)
+    angles = np.linspace(0.1, 6.0, 20)
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1) * (1 + 1e-7)
+    crawling = np.array([[5 + 1e-6, 0.0], [5 + 1e-5, 1e-9], [5 - 1e-6, 0.0]])
+    for states in (np.concatenate([circle, crawling]), np.concatenate([crawling, circle])):
+        names = namer(valley).names(states)
+        settled = settle(valley, np.zeros(2), names.groups)
+        assert settled.counts() == {settled.labels[0]: 20} and settled.labels[0].text == "continuum of minima, loss 0"
+        undecided = [names.label_of(row) for row in np.flatnonzero(np.linalg.norm(states, axis=1) > 2)]
+        assert set(undecided) <= {labels.CRAWLING, labels.PASSING}
+
+
+@pytest.mark.parametrize(
+    ("loss", "state"),
+    [
+        (lambda p: jnp.exp(-p[0]) + p[1] ** 2, [40.0, 1e-9]),
+        (lambda p: 1 / (1 + p[0] ** 2) + p[1] ** 2, [7.7e4, 0.0]),
+        (lambda p: jnp.tanh(p[0]), [-17.26]),
+        (lambda p: -jnp.log(p[0]) + p[1] ** 2, [1e7, 0.0]),
+    ],
+    ids=["exponential", "algebraic", "saturated", "logarithmic"],
+)
+def test_a_valley_that_goes_on_for_ever_is_no_minimum(loss, state):
+    names = namer(gf.Landscape(loss)).names(np.array([state]))
+    settled = settle(gf.Landscape(loss), np.array(state), names.groups)
+    assert not any(label.is_decided for label in [*names.labels, *settled.labels])
+
+
+def test_a_known_point_of_a_continuum_names_the_whole_continuum():
+    names = namer(HYPERBOLA, known={"hyperbola": np.ones(2)}).names(on_hyperbola(20, noise=1e-7))
+    assert {names.label_of(row).text for row in range(20)} == {"hyperbola"}
 
 
 def test_known_points_are_recognised_by_distance_and_the_rest_is_discovered():

@@ -18,7 +18,7 @@ from gradflow.flow import AbstractFlow
 from gradflow.integration import integrate
 from gradflow.kinks import has_pieces
 from gradflow.naming.examination import examine
-from gradflow.naming.labels import NOT_CRITICAL, PASSING, SLOW, Label, Names
+from gradflow.naming.labels import CRAWLING, NOT_CRITICAL, PASSING, SLOW, Label, Names
 from gradflow.naming.namers import AbstractNamer
 from gradflow.status import Status
 from gradflow.stopping import PATIENCE
@@ -48,7 +48,7 @@ _ENDINGS = {
     orders.HORIZON: AT_HORIZON, orders.ESCAPED: ESCAPED, orders.NONFINITE: NONFINITE, orders.STEP_LIMIT: OUT_OF_STEPS,
     orders.STALLED: STALLED,
 }  # fmt: skip
-_TRY_AGAIN = (NOT_CRITICAL.text, SLOW.text)
+_TRY_AGAIN = (NOT_CRITICAL.text, SLOW.text, CRAWLING.text)
 
 
 @dataclass(frozen=True, eq=False)

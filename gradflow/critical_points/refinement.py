@@ -112,7 +112,7 @@ def refine(problem: AbstractProblem, params: Params, max_displacement: float | N
         remaining=remaining,
         curvature=curvature,
         hessian_change=change,
-        resolution=_resolution(model, change) if is_critical else float("nan"),
+        resolution=_resolution(model, change, min(REMAINING * scale, leash)) if is_critical else float("nan"),
         is_critical=is_critical,
         reason=reason,
         num_steps=num_steps,
@@ -185,8 +185,10 @@ def _hessian_change(old: QuadraticModel, new: QuadraticModel, distance: float, s
     return [float(np.abs(new.values - old.values).max()) / distance]
 
 
-def _resolution(model: QuadraticModel, change: float) -> float:
+def _resolution(model: QuadraticModel, change: float, reach: float) -> float:
     """The smallest eigenvalue that can be told from zero: one larger than what the position's uncertainty does to it.
+
+    Nor can one along which rounding of the gradient hides by more than `reach` where the gradient vanishes.
 
     In a direction of curvature lambda the position is known to ``g / lambda`` with g the gradient's component there,
     and eigenvalues change by `change` per distance; directions that are themselves unresolved do not count.
@@ -199,7 +201,8 @@ def _resolution(model: QuadraticModel, change: float) -> float:
     sizes, components = sizes[known], components[known]
     uncertainty = RESOLUTION_FACTOR * change * np.sqrt(np.cumsum((components / sizes) ** 2))
     unresolved = uncertainty > sizes
-    return float(sizes[np.argmax(unresolved)]) if unresolved.any() else 0.0
+    hidden = np.abs(model.values)[model.noise_components > np.abs(model.values) * reach]
+    return max(float(sizes[np.argmax(unresolved)]) if unresolved.any() else 0.0, float(hidden.max(initial=0.0)))
 
 
 def _verdict(

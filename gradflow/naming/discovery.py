@@ -14,9 +14,10 @@ from gradflow.naming.evaluation import Evaluator, Flat, evaluator
 from gradflow.naming.examination import examine_rows
 from gradflow.naming.features import STAYS, features
 from gradflow.naming.groups import BAND, CORE, Features, collect, distance
-from gradflow.naming.labels import AMBIGUOUS, OTHER, SLOW, Draft, Label, Names
+from gradflow.naming.labels import AMBIGUOUS, CRAWLING, OTHER, SLOW, Draft, Label, Names
 from gradflow.naming.namers import AbstractNamer, Known
 from gradflow.naming.reasons import reasons, staying
+from gradflow.naming.settling import is_continuum
 from gradflow.precision import as_params, in_double
 from gradflow.problem import AbstractProblem
 from gradflow.types import Params
@@ -58,6 +59,8 @@ class Discovery(AbstractNamer):
         if self.bottom is not None:
             is_least = found.loss - self.bottom.loss <= BOTTOM_RTOL * self.size
             assigned.give(rows[is_least], self.bottom)
+        crawls = ~examination.is_resting[rows] & ~stays[rows]
+        assigned.give(rows[crawls & assigned.is_open[rows]], CRAWLING)
         left = assigned.is_open[rows]
         groups, inside = collect(found if left.all() else _rows(found, left), self.tolerance)
         members = np.full(len(flat), -1)
@@ -121,7 +124,8 @@ def _known_entry(problem: AbstractProblem, name: str, params: Params) -> tuple[L
         "Refine it with gradflow.refine first.",
     )  # fmt: skip
     point = classify(problem, jax.tree.map(lambda leaf: leaf[0], evaluate.unflatten(found.params)))
-    return Label(name, point.kind, point.loss), features(problem, evaluate, found, np.zeros(1), np.ones(1, dtype=bool))
+    kind = "local_minimum" if point.kind == "degenerate" and is_continuum(problem, point) else point.kind
+    return Label(name, kind, point.loss), features(problem, evaluate, found, np.zeros(1), np.ones(1, dtype=bool))
 
 
 def _rows(found: Features, rows: np.ndarray) -> Features:

@@ -57,6 +57,8 @@ class Examination:
         hessian_change: largest change of an eigenvalue per distance that refinement saw, where critical.
         offset: distance from the stable manifold of an unstable state by the quadratic model of the endpoint as given,
             ``|<v, g>| / |lambda|``, v the direction of the lowest eigenvalue; NaN where all are clearly positive.
+        is_resting: False at critical points with flat directions where more than rounding leads along those: the flow
+            crawls there.
     """
 
     params: Float[np.ndarray, "num n"]
@@ -77,6 +79,7 @@ class Examination:
     is_unstable: Bool[np.ndarray, " num"]
     hessian_change: Float[np.ndarray, " num"]
     offset: Float[np.ndarray, " num"]
+    is_resting: Bool[np.ndarray, " num"]
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -173,6 +176,7 @@ def _definite(quick: Definite, flat: Flat) -> Examination:
         is_unstable=np.zeros(num, dtype=bool),
         hessian_change=np.full(num, np.nan),
         offset=np.full(num, np.nan),
+        is_resting=np.ones(num, dtype=bool),
     )
 
 
@@ -187,11 +191,12 @@ def _by_eigenvalues(
     passing, rows = np.zeros(len(flat), dtype=bool), np.flatnonzero(~found.is_critical)
     lost = given.at(rows)
     passing[rows] = lost.values[:, 0] < -np.minimum(lost.resolution_of_flow(size[rows]), 0.25 * lost.radius)
-    return _judged(problem, found, given, passing, remaining, given_norm, offset)
+    return _judged(problem, evaluate, found, given, passing, remaining, given_norm, offset)
 
 
 def _judged(
     problem: AbstractProblem,
+    evaluate: Evaluator,
     found: Refined,
     given: Models,
     passing: np.ndarray,
@@ -227,6 +232,7 @@ def _judged(
         is_unstable=np.where(critical, index > 0, passing & given.is_finite),
         hessian_change=found.hessian_change,
         offset=np.where(given.is_finite, offset, np.nan),
+        is_resting=~critical | ~found.leads_along(evaluate, np.abs(values) <= tolerance[:, None]),
     )
 
 
@@ -269,6 +275,7 @@ def _single(problem: AbstractProblem, evaluate: Evaluator, row: Flat, leash: flo
         "is_unstable": is_unstable,
         "hessian_change": float("inf"),
         "offset": float("nan"),
+        "is_resting": True,
     }
 
 
@@ -276,5 +283,12 @@ def _nothing_known(row: Flat, gradient: np.ndarray) -> dict[str, Any]:
     unknown = dict.fromkeys((field.name for field in fields(Examination)), float("nan"))
     norm = float(np.linalg.norm(gradient))
     known = {"params": row[0], "given_grad_norm": norm, "grad_norm": norm, "displacement": 0.0}
-    flags = {"is_finite": False, "is_critical": False, "is_unstable": False, "index": UNKNOWN, "nullity": UNKNOWN}
+    flags = {
+        "is_finite": False,
+        "is_critical": False,
+        "is_unstable": False,
+        "is_resting": True,
+        "index": UNKNOWN,
+        "nullity": UNKNOWN,
+    }
     return {**unknown, **known, **flags}

@@ -37,11 +37,12 @@ NOT_FINITE = Label("undetermined: not finite", "undetermined")
 KINK = Label("undetermined: on a kink", "undetermined")
 CONTRADICTION = Label("undetermined: theory and Hessian disagree", "undetermined")
 SLOW = Label("undetermined: near a degenerate point that flows leave slowly", "undetermined")
+CRAWLING = Label("undetermined: still moving along a flat direction", "undetermined")
 RANKS = Label("undetermined: a rank depends on weights that cannot be told from zero", "undetermined")
 AMBIGUOUS = Label("undetermined: between two classes", "undetermined")
 OTHER = Label("undetermined: more classes than are kept", "undetermined")
 
-UNDECIDED = (PASSING, NOT_CRITICAL, NOT_FINITE, KINK, CONTRADICTION, SLOW, RANKS, AMBIGUOUS, OTHER)
+UNDECIDED = (PASSING, NOT_CRITICAL, NOT_FINITE, KINK, CONTRADICTION, SLOW, CRAWLING, RANKS, AMBIGUOUS, OTHER)
 """Every label that names no limit."""
 
 

@@ -145,6 +145,11 @@ class Models:
         uncertainty = (factor * change)[:, None] * np.sqrt(np.cumsum(ratios**2, axis=1))
         return _first((uncertainty > sizes) & (sizes > 0), sizes)
 
+    def resolution_of_gradient(self, reach: Values) -> Values:
+        """The largest eigenvalues along which rounding of the gradient hides where it vanishes by more than `reach`."""
+        sizes = np.abs(self.values)
+        return np.max(np.where(self.noise_components > sizes * reach[:, None], sizes, 0.0), axis=1, initial=0.0)
+
 
 def quadratic_models(evaluate: Evaluator, flat: Flat) -> Models:
     """The quadratic models at the rows of `flat`."""

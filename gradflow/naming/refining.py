@@ -30,6 +30,9 @@ from gradflow.problem import AbstractProblem
 CONTRACTED = 1e-3
 """Part of the last step that is left where one more by the same Hessian squares it."""
 
+ALONG = 0.1
+"""Part of the gradient along flat directions from which on it leads along them."""
+
 Values = Float[np.ndarray, " num"]
 
 
@@ -48,6 +51,29 @@ class Refined:
     hessian_change: Float[np.ndarray, " num"]
     resolution: Float[np.ndarray, " num"]
     is_critical: Bool[np.ndarray, " num"]
+
+    def leads_along(self, evaluate: Evaluator, flat: Bool[np.ndarray, "num n"]) -> Bool[np.ndarray, " num"]:
+        """Where the gradient leads along eigenvectors that are `flat` by more than rounding.
+
+        It is looked at where the state is refined across those directions only: near a set of critical points with
+        curvature across it, hardly any gradient is left there, and none that leads along.
+        """
+        models, rows = self.models, np.flatnonzero(flat.any(axis=1))
+        clear = np.zeros(len(flat), dtype=bool)
+        if not len(rows):
+            return clear
+        vectors, chosen = taken(models.vectors, rows), flat[rows]
+        way = np.where(chosen, products(taken(self.params - self.given, rows), vectors), 0.0)
+        across = taken(self.params, rows) - products(way, vectors.transpose(0, 2, 1))
+        parts = products(evaluate.gradients(across), vectors)
+        noise = UNEXPLAINED * taken(models.noise_components, rows)
+        rounded = ROUNDED * EPS * _rounded_components(vectors, taken(models.values, rows), across)
+        along = np.where(chosen, parts, 0.0)
+        is_more = (np.abs(along) > np.maximum(noise, rounded)).any(axis=1)
+        clear[rows] = (is_more & (norms(along) > ALONG * norms(parts))) | unexplained(
+            models.at(rows), taken(self.params, rows), chosen
+        ).any(axis=1)
+        return clear
 
 
 def refined(
@@ -86,7 +112,10 @@ def refined(
         displacement=norms(state - flat),
         curvature=curvature,
         hessian_change=change,
-        resolution=models.resolution_of_position(change, RESOLUTION_FACTOR),
+        resolution=np.maximum(
+            models.resolution_of_position(change, RESOLUTION_FACTOR),
+            models.resolution_of_gradient(np.minimum(REMAINING * scale, limit)),
+        ),
         is_critical=_is_critical(problem, models, state, curvature * scale, scale, limit),
     )
 
@@ -175,14 +204,19 @@ def _is_critical(
     """The verdict of :func:`gradflow.critical_points.refine`."""
     remaining = norms(models.newton)
     reach = np.minimum(REMAINING * scale, leash)
-    unexplained = (np.abs(models.components) > UNEXPLAINED * models.noise_components) & ~models.has_curvature
-    rows = np.flatnonzero(unexplained.any(axis=1))  # the costlier bound of rounding for few
-    rounded = ROUNDED * EPS * _rounded_components(taken(models.vectors, rows), taken(models.values, rows), state[rows])
-    unexplained[rows] &= np.abs(taken(models.components, rows)) > rounded
-    rest = norms(np.where(unexplained, models.components, 0.0))
+    rest = norms(np.where(unexplained(models, state, ~models.has_curvature), models.components, 0.0))
     is_explained = rest <= np.maximum(EPS * (problem.gradient_scale or 0.0), models.curvature_floor * reach)
     limit = np.maximum(GRADIENT_RTOL * (problem.gradient_scale or large), models.noise)
     return models.is_finite & is_explained & (remaining <= reach) & (models.grad_norm <= limit)
+
+
+def unexplained(models: Models, state: Flat, which: Bool[np.ndarray, "num n"]) -> Bool[np.ndarray, "num n"]:
+    """Components of the gradient, among those in question, that are more than rounding."""
+    found = (np.abs(models.components) > UNEXPLAINED * models.noise_components) & which
+    rows = np.flatnonzero(found.any(axis=1))  # the costlier bound of rounding for few
+    rounded = ROUNDED * EPS * _rounded_components(taken(models.vectors, rows), taken(models.values, rows), state[rows])
+    found[rows] &= np.abs(taken(models.components, rows)) > rounded
+    return found
 
 
 def _rounded_components(vectors: Float[np.ndarray, "num n n"], values: Flat, state: Flat) -> Flat:

@@ -106,10 +106,10 @@ def is_continuum(problem: AbstractProblem, point: CriticalPoint) -> bool:
     """True when all flat directions of a point without negative eigenvalues lead along critical points.
 
     Accuracy: evidence, not proof: critical points are found 1e-2 of the parameters' scale away in as many directions
-    as there are flat ones and in three mixtures, on one side at least, with the same nullity, index 0, and the same
-        loss. False above 600
-    parameters, where it is not tried, and on continua that bend within a tenth of the scale. A minimum of order 12 or
-        more along an axis looks like a continuum.
+    as there are flat ones and in three mixtures, on one side at least, with the same nullity, index 0, the same loss
+        and no gradient along flat directions but rounding; exactly no gradient where there is no curvature at all.
+        False above 600 parameters, where it is not tried, and on continua that bend within a tenth of the scale. A
+        minimum of order 12 or more along an axis looks like a continuum.
     """
     flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(point.params)])
     if not point.nullity or point.index != 0 or flat.size > hessians.DIRECT_LIMIT:
@@ -131,6 +131,7 @@ def is_continuum(problem: AbstractProblem, point: CriticalPoint) -> bool:
     size = max(abs(point.loss), float(values[-1]) * step**2)
     same_loss = np.abs(found.loss - point.loss) <= 1e-6 * size
     leads_on = found.is_critical & kept & same_loss & (found.index == 0) & (found.nullity == point.nullity)
+    leads_on &= found.is_resting if point.nullity < flat.size else found.given_grad_norm == 0.0
     return bool(np.all(leads_on.reshape(2, -1).any(axis=0)))
 
 
