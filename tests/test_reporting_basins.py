@@ -9,6 +9,7 @@ import pytest
 from gradflow import reporting
 from gradflow.basins import BasinEstimate, OpenRuns, Recheck
 from gradflow.basins.tallies import NUM_BINS, time_bins
+from gradflow.checks import InputError
 from gradflow.intervals import compare_paired, proportion_intervals, rounded_down, rounded_up, worded_fraction
 
 SPECIAL = ("undetermined", "escaped", "nonfinite")
@@ -180,6 +181,13 @@ def test_data_for_json_hold_every_number_and_null_where_there_is_none():
     assert data["recheck"]["num_changed"] == 2 and data["recheck"]["changes"] == [["minimum a", "minimum b", 2]]
     assert data["undetermined_reasons"] == {"on a kink": 5, "on its way at the horizon": 3}
     assert data["facts"]["t1"] == "inf" and "wall_seconds" not in data["facts"]
+
+
+def test_an_estimate_is_printed_as_its_table_and_nothing_else_but_a_study(capsys):
+    reporting.print_summary(made_up())
+    assert capsys.readouterr().out == reporting.basin_text(made_up())
+    with pytest.raises(InputError, match="`study` must be a Study or a BasinEstimate, but got dict"):
+        reporting.print_summary({"counts": 1})
 
 
 def test_markdown_has_one_line_for_each_row():

@@ -122,6 +122,13 @@ def test_a_file_of_something_else_is_refused(tmp_path):
         store.load_basins(tmp_path / "missing.nc")
 
 
+def test_an_estimate_is_no_study_and_the_messages_say_what_to_use(path, tmp_path):
+    with pytest.raises(checks.ResultsFileError, match=r"an estimate of basins, no study\. .*store\.load_basins"):
+        store.load(path)
+    with pytest.raises(checks.InputError, match=r"got BasinEstimate\. Use gradflow\.store\.save_basins"):
+        store.save(made_up(), tmp_path / "a.nc")
+
+
 def test_a_file_that_lacks_something_says_who_wrote_it(tmp_path):
     tree = store.basins_datatree(made_up())
     tree.dataset = tree.to_dataset().drop_vars("first")

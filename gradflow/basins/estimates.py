@@ -33,6 +33,9 @@ SPECIAL = (UNDETERMINED, ESCAPED, NONFINITE)
 
 FEWEST_FOR_HOLDOUT = 8
 
+MOST_NAMED = 4
+"""Classes that an estimate printed on one line names."""
+
 
 @dataclass(frozen=True, eq=False)
 class OpenRuns:
@@ -81,7 +84,7 @@ class Recheck:
     rows: tuple[tuple[str, str, int], ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BasinEstimate:
     """Fractions of starts by the class of their limit.
 
@@ -127,6 +130,14 @@ class BasinEstimate:
 
     def __post_init__(self) -> None:
         assert self.labels[-3:] == SPECIAL and self.time_counts.shape[1] == NUM_BINS
+
+    def __repr__(self) -> str:
+        rows = [f"{count} {label}" for label, count in zip(self.labels, self.counts.tolist(), strict=True) if count]
+        num_special = int(np.count_nonzero(self.counts[-len(SPECIAL) :]))
+        found, special = rows[: len(rows) - num_special], rows[len(rows) - num_special :]
+        num_rest = len(found) - MOST_NAMED
+        rest = [f"{num_rest} further class{'es' * (num_rest > 1)}"] if num_rest > 0 else []
+        return f"BasinEstimate({self.num_samples} starts: {'; '.join([*found[:MOST_NAMED], *rest, *special])})"
 
     @property
     def num_samples(self) -> int:

@@ -1,6 +1,6 @@
 """How reports get out: colours on a terminal, plain text in files and pipes, and no character a stream cannot show.
 
-Knows streams and what :mod:`rich` prints; no study but to hand it on.
+Knows streams and what :mod:`rich` prints; no study or estimate but to hand it on.
 """
 
 import os
@@ -12,6 +12,9 @@ from rich.console import Console, Group, RenderableType
 from rich.measure import Measurement
 from rich.text import Text
 
+from gradflow import checks
+from gradflow.basins import BasinEstimate
+from gradflow.reporting.basins import basin_text
 from gradflow.reporting.summaries import summary
 from gradflow.reporting.tables import table_of
 from gradflow.reporting.words import HEADING
@@ -21,8 +24,16 @@ MAX_WIDTH = 110
 """Columns used at most for sentences: longer lines are hard to read."""
 
 
-def print_summary(study: Study, file: TextIO | None = None, width: int | None = None) -> None:
-    """Prints :func:`~gradflow.reporting.summary`, see :func:`show`."""
+def print_summary(study: Study | BasinEstimate, file: TextIO | None = None, width: int | None = None) -> None:
+    """Prints :func:`~gradflow.reporting.summary`, see :func:`show`; of an estimate of basins its table, never folded.
+
+    Raises:
+        InputError: neither a study nor an estimate of basins.
+    """
+    if isinstance(study, BasinEstimate):
+        _write(basin_text(study), sys.stdout if file is None else file)
+        return
+    checks.require(isinstance(study, Study), "study", "be a Study or a BasinEstimate", type(study).__name__)
     show(summary(study), file, width)
 
 
@@ -55,7 +66,11 @@ def show(renderable: RenderableType, file: TextIO | None = None, width: int | No
         console.width = min(console.width, MAX_WIDTH)
     with console.capture() as capture:
         console.print(renderable)
-    text = "".join(line.rstrip() + "\n" for line in capture.get().splitlines())
+    _write("".join(line.rstrip() + "\n" for line in capture.get().splitlines()), stream)
+
+
+def _write(text: str, stream: TextIO) -> None:
+    """`text`, with question marks for what the stream's encoding does not know."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     stream.write(text.encode(encoding, "replace").decode(encoding))
 

@@ -18,11 +18,8 @@ from gradflow.basins import BasinEstimate, OpenRuns, Recheck
 from gradflow.basins.tallies import bin_centres
 from gradflow.intervals import compare_paired
 from gradflow.store.codec import NO_UNIT, NUMBER, from_json, to_json
-from gradflow.store.files import read_tree, write_tree
+from gradflow.store.files import BASINS, KIND, read_tree, write_tree
 from gradflow.store.trees import SCHEMA
-
-KIND = "basins"
-"""Root attribute ``gradflow_kind`` of these files."""
 
 _ROW = {"losses": "loss of the class", "counts": "starts that end there", "mean_steps": "attempted steps per start"}
 
@@ -121,7 +118,7 @@ def load_basins(path: str | os.PathLike[str]) -> BasinEstimate:
         OSError: there is no such file, or it may not be read.
     """
     tree = read_tree(path)
-    if tree.attrs.get("gradflow_kind") != KIND:
+    if tree.attrs.get(KIND) != BASINS:
         raise checks.ResultsFileError(f"{path} holds no estimate of basins. If it is a study, use gradflow.store.load.")
     try:
         return from_basins_datatree(tree)
@@ -140,7 +137,7 @@ def _attributes(estimate: BasinEstimate) -> dict[str, Any]:
     return {
         "Conventions": "CF-1.11",
         "gradflow_schema": SCHEMA,
-        "gradflow_kind": KIND,
+        KIND: BASINS,
         "title": "basins of attraction: classes of limits and the shares of starts that reach them",
         "creation_library": "gradflow",
         "creation_library_version": str(facts.get("version", __version__)),

@@ -24,6 +24,9 @@ from gradflow.studies import Study
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 """How every HDF5 file, hence every NetCDF-4 file, begins."""
 
+KIND, BASINS = "gradflow_kind", "basins"
+"""Root attribute of files that hold no study, and its value for an estimate of basins."""
+
 DIGEST = "content_sha256"
 """Root attribute with the digest of everything else."""
 
@@ -47,7 +50,9 @@ def save(study: Study, path: str | os.PathLike[str], overwrite: bool = False) ->
         InputError: `study` is not one, or `path` is not a path.
         OSError: as :func:`check_writable`, or the disk is full; an existing file is then unchanged.
     """
-    checks.require(isinstance(study, Study), "study", "be a Study", type(study).__name__)
+    given = type(study).__name__
+    remedy = "Use gradflow.store.save_basins for an estimate of basins." if given == "BasinEstimate" else ""
+    checks.require(isinstance(study, Study), "study", "be a Study", given, remedy)
     target = check_writable(path, overwrite)
     return write_tree(to_datatree(study), target, overwrite)
 
@@ -78,6 +83,10 @@ def load(path: str | os.PathLike[str]) -> Study:
         OSError: there is no such file (FileNotFoundError), it is a folder, or it may not be read.
     """
     tree = read_tree(path)
+    if tree.attrs.get(KIND) == BASINS:
+        raise checks.ResultsFileError(
+            f"{path} holds an estimate of basins, no study. Use gradflow.store.load_basins to read it."
+        )
     try:
         return from_datatree(tree)
     except (KeyError, TypeError, ValueError, IndexError) as error:
