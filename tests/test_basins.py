@@ -1,6 +1,7 @@
 """Estimates of basins: known fractions, names, counts that always add up, and the same numbers in every way."""
 
 import itertools
+from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -44,6 +45,14 @@ def test_the_four_wells_have_a_quarter_each(estimate):
     limits = estimate.simultaneous
     assert np.all(limits.contains([0.25] * 4 + [0.0] * 3))
     assert np.all(estimate.intervals.half_width[:4] < 0.02)
+
+
+def test_an_estimate_prints_as_one_line(estimate):
+    counts = [f"{count} {label}" for count, label in zip(estimate.counts[:4], estimate.labels[:4], strict=True)]
+    assert repr(estimate) == f"BasinEstimate(2000 starts: {'; '.join(counts)})"
+    five = replace(estimate, labels=("a", *estimate.labels), counts=np.array([9, 8, 7, 6, 5, 3, 0, 0]))
+    assert repr(five).startswith("BasinEstimate(38 starts: 9 a; 8 local minimum")
+    assert repr(five).endswith("; 1 further class; 3 undetermined)")
 
 
 def test_each_well_is_named_by_its_place_and_its_second_derivatives(estimate):
@@ -233,8 +242,11 @@ def test_a_design_gives_intervals_from_its_replicates(wells):
 def test_two_landscapes_are_compared_on_the_same_starts(wells, square, estimate):
     shifted = gf.GradientFlow(gf.Landscape(lambda x: double_well(x) + 0.02 * x[0]))
     other = basins.estimate_basins(shifted, square, 0, 2000, progress=False, num_rechecked=0)
-    change = basins.compare_basins(estimate, other)
-    assert change.num_samples == 2000
+    with pytest.warns(gf.checks.HypothesisWarning, match="No class of `first` is a class of `second`.* known="):
+        change = basins.compare_basins(estimate, other)
+    assert change.num_samples == 2000 and change.changed.estimate == 1.0
+    renamed = replace(other, labels=(*estimate.labels[:1], *other.labels[1:]))
+    assert basins.compare_basins(estimate, renamed).num_samples == 2000
     with pytest.raises(InputError, match="second"):
         basins.compare_basins(estimate, basins.estimate_basins(wells, square, 1, 2000, progress=False, num_rechecked=0))
 

@@ -155,6 +155,8 @@ def test_settings_without_exact_text_are_refused_by_name():
         ({"w": [1, 2]}, {"w": [1, 3]}, [("w", "[1, 2]", "[1, 3]")]),
         ({"t": {"float": "inf"}}, {"t": 5.0}, [("t", "inf", "5.0")]),
         ({"x": None}, {}, [("x", "null", "absent")]),
+        ({"x": "e" * 64}, {"x": "1" * 64}, [("x", "a digest", "a digest")]),
+        ({"x": "y" * 70}, {}, [("x", '"' + "y" * 55 + '..."', "absent")]),
     ],
 )  # fmt: skip
 def test_differences_name_the_field_and_both_values(stored, asked, expected):
@@ -232,6 +234,20 @@ def test_other_settings_are_refused_with_the_fields_and_both_values(tmp_path):
     )
     with pytest.raises(checks.InputError, match=message), open_run(tmp_path / "run", other):
         pass
+
+
+def test_a_digest_is_not_shown_and_not_named_beside_what_it_follows_from(tmp_path):
+    first = {"key": [0, 1], "starts": "a" * 64, "field": "b" * 64, "sampler": {"low": 0}}
+    follows = {"starts": ("key", "sampler")}
+    with open_run(tmp_path / "run", first, follows):
+        pass
+    for change in ({"key": [0, 2]}, {"sampler": {"low": 1}}, {}):
+        other = first | {"starts": "c" * 64, "field": "d" * 64} | change
+        with pytest.raises(checks.InputError) as refused, open_run(tmp_path / "run", other, follows):
+            pass
+        assert ("starts: other ones" in str(refused.value)) is (change == {})
+        assert "field: other ones" in str(refused.value)
+        assert "a digest" not in str(refused.value)
 
 
 def test_the_same_settings_in_another_order_and_with_whole_floats_resume(tmp_path):

@@ -1,5 +1,6 @@
 """Two settings on the same starts: what a tighter tolerance, another flow or another landscape changes."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +25,12 @@ def compare_basins(first: BasinEstimate, second: BasinEstimate, level: float = 0
     """Differences of fractions between two estimates of the same starts (common random numbers).
 
     Start i is the same in both, so most of the variance of two independent estimates cancels; the result says how much
-    was gained. Differences are second minus first.
+    was gained. Differences are second minus first. Classes are the same if their names are; a discovered class has its
+    place in its name, so limits of another landscape have other names unless both were estimated with names of their
+    own, ``known={name: point}``, for the points that belong together.
+
+    Warns:
+        HypothesisWarning: no class of one is a class of the other, so every start with a limit counts as changed.
 
     Raises:
         InputError: another sampler, key or number of starts, or estimates that did not keep the class of every start.
@@ -39,6 +45,15 @@ def compare_basins(first: BasinEstimate, second: BasinEstimate, level: float = 0
         drawn[0] == drawn[1], "second", "have the starts of the first: the same sampler, key and number", drawn[1],
         "Estimate both with the same sampler, key and num_samples.",
     )  # fmt: skip
+    found = [set(estimate.labels[: estimate.num_classes]) for estimate in (first, second)]
+    if all(found) and not found[0] & found[1]:
+        warnings.warn(
+            "No class of `first` is a class of `second`, so every start with a limit counts as changed. If limits of "
+            "the one belong to limits of the other, give them the same names: pass known={name: point} to both calls "
+            "of estimate_basins.",
+            checks.HypothesisWarning,
+            stacklevel=2,
+        )
     return compare_paired(_names(first), _names(second), level=level)
 
 

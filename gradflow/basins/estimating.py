@@ -19,7 +19,7 @@ from gradflow.basins.assembling import assemble
 from gradflow.basins.collecting import Fold
 from gradflow.basins.comparing import recheck
 from gradflow.basins.estimates import BasinEstimate
-from gradflow.basins.identity import identity
+from gradflow.basins.identity import FOLLOWS, identity
 from gradflow.basins.jobs import BasinJob, Plan
 from gradflow.engines.engine import AbstractEngine
 from gradflow.engines.folders import RunFolder, open_run
@@ -120,7 +120,7 @@ def estimate_basins(
     if folder is None:
         outcome = run(None)
     else:
-        with open_run(folder, settings_of(plan, keeps, half_width)) as place:
+        with open_run(folder, settings_of(plan, keeps, half_width), FOLLOWS) as place:
             outcome = run(place)
     if outcome.signal is not None:
         raise KeyboardInterrupt(str(outcome))

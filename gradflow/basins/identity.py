@@ -11,6 +11,9 @@ from gradflow.engines.facts import process_facts
 from gradflow.samplers.blocks import words_of_key
 from gradflow.samplers.descriptions import described
 
+FOLLOWS = {"starts": ("key", "sampler"), "field": ("key", "sampler", "flow", "problem")}
+"""Digests, and the entries of :func:`identity` whose differences they follow from."""
+
 _PROBES = 4
 
 

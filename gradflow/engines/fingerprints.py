@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,9 @@ from gradflow import checks
 
 ABSENT = "absent"
 LONGEST_VALUE = 60
+DIGEST = "a digest"
+
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def plain(value: Any, name: str = "settings") -> Any:
@@ -65,7 +69,8 @@ def digest_of(settings: Any) -> str:
 def differences(stored: Any, asked: Any, name: str = "") -> list[tuple[str, str, str]]:
     """For every field in which plain settings differ: its name, the stored and the asked value as text.
 
-    Numbers are compared as numbers, so 1 and 1.0 agree; True and 1 do not.
+    Numbers are compared as numbers, so 1 and 1.0 agree; True and 1 do not. Of a digest nothing is shown but that it is
+    one.
     """
     if isinstance(stored, dict) and isinstance(asked, dict):
         keys = [*stored, *(key for key in asked if key not in stored)]
@@ -93,5 +98,8 @@ class _Absent:
 def _shown(value: Any) -> str:
     if value is _Absent:
         return ABSENT
+    if isinstance(value, str) and _SHA256.fullmatch(value):
+        return DIGEST
     text = value["float"] if isinstance(value, dict) and set(value) == {"float"} else json.dumps(value)
-    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
+    end = '..."' if isinstance(value, str) else "..."
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - len(end)] + end

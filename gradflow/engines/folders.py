@@ -13,7 +13,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,9 @@ class RunFolder:
 
 
 @contextlib.contextmanager
-def open_run(path: str | os.PathLike[str], settings: Mapping[str, Any]) -> Iterator[RunFolder]:
+def open_run(
+    path: str | os.PathLike[str], settings: Mapping[str, Any], follows: Mapping[str, Collection[str]] | None = None
+) -> Iterator[RunFolder]:
     """The run folder at `path`, made if missing and held until the end of the block; to be called before computing.
 
     A folder of the same settings is resumed. Whatever a killed writer left half written is removed.
@@ -127,6 +129,8 @@ def open_run(path: str | os.PathLike[str], settings: Mapping[str, Any]) -> Itera
         path: an empty or missing folder, or one of an earlier run with these settings; the folder around it exists.
         settings: everything that decides the numbers (configuration, seed, versions, precision), as nested
             dictionaries; arrays count by their digest.
+        follows: names of settings (digests) with those they follow from; where one of these differs too, a difference
+            of the former is no news and is not named.
 
     Raises:
         InputError: the settings cannot be written down, or the folder's differ; the message names the fields.
@@ -142,7 +146,7 @@ def open_run(path: str | os.PathLike[str], settings: Mapping[str, Any]) -> Itera
             place.mkdir(exist_ok=True)
             _flush_folder(place.parent)
             stack.enter_context(locked(place / LOCK))
-            reader = _reader(place, asked)
+            reader = _reader(place, asked, follows or {})
             _sweep(place / PARTS)
             _write_whole(place / PARTS / "probe", bytes(PROBE), keep=False)
         except OSError as error:
@@ -193,13 +197,13 @@ def _listing(folder: Path) -> list[str]:
     return sorted(os.listdir(folder)) if folder.is_dir() else []
 
 
-def _reader(place: Path, asked: dict[str, Any]) -> PartReader:
+def _reader(place: Path, asked: dict[str, Any], follows: Mapping[str, Collection[str]]) -> PartReader:
     """The folder's settings, written if there are none yet and compared with those asked for otherwise."""
     file = place / SETTINGS
     (place / PARTS).mkdir(exist_ok=True)
     if file.exists():
         stored = _stored(file)
-        _require_same(place, stored, asked)
+        _require_same(place, stored, asked, follows)
     else:
         stored = asked
         document = {KIND: parts.FORMAT, "sha256": fingerprints.digest_of(asked), "settings": asked}
@@ -230,12 +234,18 @@ def _stored(file: Path) -> dict[str, Any]:
     return settings
 
 
-def _require_same(place: Path, stored: dict[str, Any], asked: dict[str, Any]) -> None:
-    fields = fingerprints.differences(stored, asked)
-    shown = "; ".join(f"{name}: {there} there, {here} now" for name, there, here in fields[:MOST_SHOWN])
+def _require_same(
+    place: Path, stored: dict[str, Any], asked: dict[str, Any], follows: Mapping[str, Collection[str]]
+) -> None:
+    """Digests and texts too long to be shown may look alike; they are said to be other ones."""
+    differing = fingerprints.differences(stored, asked)
+    changed = {name.partition(".")[0] for name, _, _ in differing}
+    fields = [field for field in differing if not changed.intersection(follows.get(field[0], ()))]
+    values = ["other ones" if there == here else f"{there} there, {here} now" for _, there, here in fields]
+    shown = "; ".join(f"{field[0]}: {text}" for field, text in zip(fields[:MOST_SHOWN], values, strict=False))
     more = f"; and {len(fields) - MOST_SHOWN} more" if len(fields) > MOST_SHOWN else ""
     remedy = "Go on with the settings it was begun with, or choose another folder."
-    checks.require(not fields, "settings", f"be those of the run in {place}", f"other ones ({shown}{more})", remedy)
+    checks.require(not differing, "settings", f"be those of the run in {place}", f"other ones ({shown}{more})", remedy)
 
 
 def _sweep(folder: Path) -> None:
