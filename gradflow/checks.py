@@ -145,18 +145,22 @@ def data_scale(name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
+SMALLEST_RTOL = 1e-14
+"""Smallest relative tolerance of a single trajectory; a smaller one gains nothing over rounding."""
+
 LOOSE_RTOL = 0.1
 """Relative tolerance from which on not one digit of a trajectory can be relied on."""
 
 
-def tolerances(rtol: Any, atol: Any) -> tuple[float, float]:
-    """Solver tolerances: finite, positive (atol may be 0) and not below what double precision can meet.
+def tolerances(rtol: Any, atol: Any, smallest: float = SMALLEST_RTOL) -> tuple[float, float]:
+    """Solver tolerances: finite, positive (atol may be 0) and not below what double precision can meet, `smallest`.
 
     Warns:
         AccuracyWarning: rtol of :data:`LOOSE_RTOL` or more.
     """
     relative = real("rtol", rtol, above=0.0)
-    require(relative >= 1e-14, "rtol", "be at least 1e-14 in double precision", f"{relative:g}", "Use rtol=1e-13.")
+    what, remedy = f"be at least {smallest:g} in double precision", f"Use rtol={smallest:g} or more."
+    require(relative >= smallest, "rtol", what, f"{relative:g}", remedy)
     require(relative <= 1.0, "rtol", "be at most 1", f"{relative:g}", "Typical values are 1e-4 to 1e-10.")
     if relative >= LOOSE_RTOL:
         _warn_of_looseness(f"`rtol` = {relative:g} is {LOOSE_RTOL:g} or more", "1e-4 to 1e-10")

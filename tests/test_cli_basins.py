@@ -51,6 +51,7 @@ def test_names_and_defaults_are_those_of_the_modules_that_own_them():
     assert {*LAWS, "gaussian"} == set(initial_laws.LAWS)
     following = BasinSettings().following
     assert (following.rtol, following.max_steps) == (batches.DEFAULT_RTOL, batches.DEFAULT_MAX_STEPS)
+    assert basin_settings.SMALLEST_RTOL == batches.SMALLEST_RTOL
     assert following.rechecked == 1000 and basin_settings.MAX_MAPPED <= estimating.KEEP_CODES
 
 
@@ -87,11 +88,13 @@ def test_expressions_that_leave_a_variable_out_are_refused(text, message):
 
 REFUSED = [
     ({"problem": "exmple1"}, "Perhaps you meant 'example1'"),
-    ({"expression": "x*y"}, "`problem` must be given, or else `expression`"),
+    ({"expression": "x*y"}, "exactly one of `problem`, `expression`, `network` must be given, but got 'd.* and 'x"),
     ({"samples": 0}, "`samples` must be at least 1"),
     ({"samples": 1000, "design": "sobol"}, "Use 1024"),
     ({"sampler": "glorot"}, "A landscape's parameters are no matrices"),
-    ({"scale": 2.0}, "`scale` must be left out for the sampler box"),
+    ({"scale": 2.0}, "`scale` must be left out for the sampler box .*It is for --sampler gaussian[.]"),
+    ({"radius": 3.0}, "It is for --sampler ball or --sampler sphere"),
+    ({"cells": [3]}, "It is for --design stratified"),
     ({"replicates": 4}, "`replicates` must be left out"),
     ({"sampler": "slice", "samples": 5}, "Its starts are its cells"),
     ({"sampler": "slice", "design": "sobol"}, "`design` must be independent"),
@@ -116,7 +119,7 @@ REFUSED = [
     ({"problem": None, "network": "linear", "targets": ["a"]}, "unless the data are a .csv file"),
     ({"scheduler": "tcp://a:1", "workers": 2}, "`workers` must be left out with `scheduler`"),
     ({"scheduler": "tcp://a:1", "processes": True}, "`processes` must be left out"),
-    ({"rtol": 1e-20}, "`rtol` must be at least"),
+    ({"rtol": 1e-14}, "`rtol` must be at least 1e-13 in double precision, but got 1e-14. Use rtol=1e-13"),
     ({"max_undetermined": 1.5}, "be at most 1"),
     ({"level": 1.0}, "`level` must be"),
     ({"smaples": 3}, "Perhaps you meant `samples`. `gradflow basins --print-config`"),
@@ -141,6 +144,13 @@ codes = [main(["basins", *words.split()]) for words in ("", "--help", "--problem
 print(codes, "jax" in sys.modules, "scipy" in sys.modules)
 """
     assert script(text, tmp_path).out.splitlines()[-1] == "[2, 0, 2, 4, 4, 0] False False"
+
+
+@pytest.mark.parametrize("name", ["out", "map", "figure"])
+def test_a_place_where_nothing_can_be_written_is_named_by_its_flag(name, capsys):
+    path = "missing/a.nc" if name == "out" else "missing/a.png"
+    answer = call(capsys, *WELL, f"--{name}", path)
+    assert answer.code == ExitCode.FILES and f"`{name}` must lie in a folder that exists" in answer.err
 
 
 def test_settings_come_back_from_toml(tmp_path, capsys):

@@ -39,8 +39,8 @@ def basins(settings: BasinCommand, words: Sequence[str] = ()) -> ExitCode:
         return ExitCode.OK
     settings.require_complete()
     results = settings.results
-    for path in results.files:
-        _reserve(path, results.overwrite)
+    for name, path in results.files.items():
+        _reserve(name, path, results.overwrite)
     data = None
     if settings.problem.network is not None:
         data = load_data(RunSettings(settings.data, settings.teacher, init=InitSettings(seed=settings.sampling.seed)))
@@ -58,11 +58,11 @@ def basins(settings: BasinCommand, words: Sequence[str] = ()) -> ExitCode:
     return _report(settings, ending, engine.failures, written)
 
 
-def _reserve(path: Path, overwrite: bool) -> None:
+def _reserve(name: str, path: Path, overwrite: bool) -> None:
     """Refuses a file that cannot be written, before anything is computed."""
     if path.is_file() and not overwrite:
         raise FileExistsError(f"{path} is there already. Choose another name, or add --overwrite to replace it.")
-    store.check_writable(path, overwrite)
+    store.check_writable(path, overwrite, name)
 
 
 @contextlib.contextmanager

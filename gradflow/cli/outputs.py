@@ -20,7 +20,7 @@ def reserved(folder: Path, names: Iterable[str], overwrite: bool) -> Iterator[Pa
     try:
         for name in names:
             _refuse_to_replace(folder / name, overwrite)
-            store.check_writable(folder / name, overwrite)
+            store.check_writable(folder / name, overwrite, "out")
         yield folder
     finally:
         for path in made:

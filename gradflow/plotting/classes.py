@@ -1,9 +1,8 @@
 """Classes of endpoints as pictures show them: one look for each, checked codes and shares, and shares as text.
 
 A class looks alike in every picture of the same classes: by its place in the alphabet, not by how often it was found,
-it has a colour, a hatch and a marker, so that a grey copy and a colour-blind reader can tell the classes apart, and what
-is not the name of a limit (undetermined, escaped, nonfinite) is grey, white or black. Knows names and numbers, no
-estimate.
+it has a colour, a hatch and a marker, so that a grey copy and a colour-blind reader can tell the classes apart. What
+names no limit (undetermined, escaped, nonfinite) is grey, white or black. Knows names and numbers, no estimate.
 """
 
 import re

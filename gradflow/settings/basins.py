@@ -30,6 +30,9 @@ TableFormat = Literal["table", "markdown", "json"]
 NUM_PARAMS = {"example1": 4, "double_well_3d": 3, "long_excursion": 3}
 """Parameters of the named problems; all others have two."""
 
+SMALLEST_RTOL = 1e-13
+"""Smallest tolerance that the kernels for many starts keep."""
+
 MAX_MAPPED = 1_000_000
 """Starts up to which the class of each is kept, which a map needs."""
 
@@ -71,9 +74,10 @@ class ProblemSettings:
     """Adds half of it times ||W||^2 to the loss of a network."""
 
     def __post_init__(self) -> None:
-        given = self.given
-        what = "be given, or else `expression`, or else `network`"
-        checks.require(len(given) <= 1, "problem", what, " and ".join(given), REMEDY)
+        if len(self.given) > 1:
+            given = " and ".join(self.given)
+            what = "exactly one of `problem`, `expression`, `network` must be given"
+            raise checks.InputError(f"{what}, but got {given}. {REMEDY}")
         if self.problem is not None:
             checks.choice("problem", self.problem, typing.get_args(ProblemName))
         if self.expression:
@@ -150,7 +154,7 @@ class FollowingSettings:
 
     def __post_init__(self) -> None:
         checks.real("t1", self.t1, above=0.0, infinite=True)
-        checks.tolerances(self.rtol, 1e-3 * self.rtol if self.atol is None else self.atol)
+        checks.tolerances(self.rtol, 1e-3 * self.rtol if self.atol is None else self.atol, SMALLEST_RTOL)
         for name in ("grad_tol", "max_norm"):
             if getattr(self, name) is not None:
                 checks.real(name, getattr(self, name), above=0.0, infinite=name == "max_norm")
@@ -215,13 +219,14 @@ class ResultSettings:
             if path is not None:
                 is_known = Path(path).suffix.lower() in endings
                 checks.require(is_known, name, f"end in {' or '.join(endings)}", repr(str(path)))
-        written = [str(path) for path in self.files]
+        written = [str(path) for path in self.files.values()]
         checks.require(len(set(written)) == len(written), "out", "be another file than the pictures", written)
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """The files that are asked for."""
-        return tuple(path for path in (self.out, self.map, self.figure) if path is not None)
+    def files(self) -> dict[str, Path]:
+        """The files that are asked for, by the settings that ask for them."""
+        named = {"out": self.out, "map": self.map, "figure": self.figure}
+        return {name: path for name, path in named.items() if path is not None}
 
 
 @dataclass(frozen=True)

@@ -62,9 +62,11 @@ class PortraitSettings:
 
     def __post_init__(self) -> None:
         remedy = f'Names: {", ".join(LANDSCAPES)}. Or --expression "0.5*(x*y - 1)**2".'
-        both = f"'{self.name}' and '{self.expression}'" if self.name else "neither"
-        exactly_one = bool(self.name) != bool(self.expression)
-        checks.require(exactly_one, "name", "be given, or else `expression`", both, remedy)
+        if self.name and self.expression:
+            what = "exactly one of `name`, `expression` must be given"
+            raise checks.InputError(f"{what}, but got '{self.name}' and '{self.expression}'. {remedy}")
+        is_given = bool(self.name or self.expression)
+        checks.require(is_given, "name", "be given, or else `expression`", "neither", remedy)
         if self.name:
             name = self.name.replace("-", "_")
             name = checks.choice("name", ALIASES.get(name, name), LANDSCAPES)

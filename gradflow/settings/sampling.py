@@ -5,7 +5,7 @@ it expected something of it.
 """
 
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
@@ -126,7 +126,8 @@ class SamplingSettings:
         """
         used = {*_USES[sampler], *_USES[self.design]}
         optional = {name for names in _USES.values() for name in names}
-        refuse_unused(self, optional - used, f"for the sampler {sampler} with the design {self.design}")
+        what = f"for the sampler {sampler} with the design {self.design}"
+        refuse_unused(self, optional - used, what, {name: f"It is for {_owners(name)}." for name in optional})
         has_design = self.design == "independent" or sampler in ("box", "gaussian", "ball", "sphere", *NORMAL_LAWS)
         remedy = "Sobol points and strata are for box, gaussian, ball, sphere, fan_in and glorot."
         checks.require(has_design, "design", f"be independent for the sampler {sampler}", self.design, remedy)
@@ -181,8 +182,8 @@ def vectors(name: str, text: str, number: int) -> tuple[tuple[float, ...], ...]:
     return tuple(found)
 
 
-def refuse_unused(section: Any, names: Iterable[str], what: str) -> None:
-    """Refuses settings of a section that are not at their defaults though they do nothing.
+def refuse_unused(section: Any, names: Iterable[str], what: str, remedies: Mapping[str, str] | None = None) -> None:
+    """Refuses settings of a section that are not at their defaults though they do nothing, with the setting's remedy.
 
     Raises:
         InputError: the first of them.
@@ -190,7 +191,15 @@ def refuse_unused(section: Any, names: Iterable[str], what: str) -> None:
     for entry in fields(section):
         if entry.name in names:
             value = getattr(section, entry.name)
-            checks.require(value == entry.default, entry.name, f"be left out {what}", repr(value))
+            remedy = (remedies or {}).get(entry.name, "")
+            checks.require(value == entry.default, entry.name, f"be left out {what}", repr(value), remedy)
+
+
+def _owners(name: str) -> str:
+    """The flags with which a setting does something; any problem has one of these laws or designs."""
+    owners = [owner for owner, names in _USES.items() if name in names and owner not in LAWS]
+    flag = "--design" if owners[0] in typing.get_args(Design) else "--sampler"
+    return " or ".join(f"{flag} {owner}" for owner in owners)
 
 
 def _number(text: str) -> float | str:

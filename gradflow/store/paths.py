@@ -16,10 +16,15 @@ from typing import Any
 from gradflow import checks
 
 
-def check_writable(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
+def check_writable(path: str | os.PathLike[str], overwrite: bool = False, name: str = "path") -> Path:
     """`path`, checked to be a place where a results file can be written; to be called before anything is computed.
 
     The folder is tried out by creating and removing an empty file in it. Symbolic links are followed.
+
+    Args:
+        path: where the file is to be.
+        overwrite: False refuses a file that is there.
+        name: of the argument or setting that the path was given as, for the messages.
 
     Raises:
         InputError: not a path.
@@ -27,29 +32,31 @@ def check_writable(path: str | os.PathLike[str], overwrite: bool = False) -> Pat
             file is there already and `overwrite` is False or it is no ordinary file (FileExistsError), nothing can be
             created in the folder (PermissionError and the like).
     """
-    checks.require(isinstance(path, str | os.PathLike), "path", "be a file name", repr(path))
+    checks.require(isinstance(path, str | os.PathLike), name, "be a file name", repr(path))
     text = os.fspath(path)
-    checks.require(text != "" and "\0" not in text, "path", "be a file name", repr(text))
+    checks.require(text != "" and "\0" not in text, name, "be a file name", repr(text))
     target = Path(os.path.realpath(text))
     folder = target.parent
     if os.path.isdir(target):
-        raise IsADirectoryError(f"`path` must be a file, but got the folder {text}. Add a file name: result.nc.")
+        raise IsADirectoryError(f"`{name}` must be a file, but got the folder {text}. Add a file name.")
     if not os.path.exists(folder):
         command = f"mkdir -p {shlex.quote(str(folder))}"
-        raise FileNotFoundError(f"`path` must lie in a folder that exists, but got {text}. Create it first: {command}")
+        raise FileNotFoundError(
+            f"`{name}` must lie in a folder that exists, but got {text}. Create it first: {command}"
+        )
     if not os.path.isdir(folder):
-        raise NotADirectoryError(f"`path` must lie in a folder, but got {text}, and {folder} is a file.")
+        raise NotADirectoryError(f"`{name}` must lie in a folder, but got {text}, and {folder} is a file.")
     if os.path.exists(target):
         if not os.path.isfile(target):
-            raise FileExistsError(f"`path` must be a file, but got {text}, a device, pipe or socket.")
+            raise FileExistsError(f"`{name}` must be a file, but got {text}, a device, pipe or socket.")
         if not overwrite:
-            raise FileExistsError(_already_there(text))
+            raise FileExistsError(_already_there(text, name))
     try:
         probe = _sibling(target)
         os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         os.unlink(probe)
     except OSError as error:
-        reason = f"`path` must lie in a folder that can be written, but got {text} ({error.strerror})."
+        reason = f"`{name}` must lie in a folder that can be written, but got {text} ({error.strerror})."
         raise type(error)(f"{reason} Choose another folder, or a shorter name if that is what is wrong.") from error
     return target
 
@@ -117,6 +124,6 @@ def _sibling(target: Path) -> Path:
     return target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
 
 
-def _already_there(text: str) -> str:
+def _already_there(text: str, name: str = "path") -> str:
     wish = "Choose another name, or pass overwrite=True to replace it."
-    return f"`path` must not exist yet, but got {text}, which does. {wish}"
+    return f"`{name}` must not exist yet, but got {text}, which does. {wish}"
