@@ -13,7 +13,7 @@ from test_reporting_basins import made_up
 
 from gradflow import plotting
 from gradflow.checks import InputError
-from gradflow.plotting.basin_pages import basin_summary_page
+from gradflow.plotting.basin_pages import basin_map_page, basin_summary_page
 from gradflow.plotting.basins import basin_map
 from gradflow.plotting.classes import UNNAMED_STYLES, class_styles, share_text, spoken
 from gradflow.plotting.tallies import basin_fractions, convergence_times, time_quantiles
@@ -221,6 +221,21 @@ def test_the_page_of_a_summary_cuts_nothing_off(has_intervals, length):
     assert boxes[0].y0 >= boxes[1].y1 and upper.get_window_extent().width > 0.4 * page.bbox.width
     rows = [text.get_window_extent() for text in lower.get_yticklabels()]
     assert all(above.y0 >= below.y1 for above, below in itertools.pairwise(rows))
+
+
+def test_the_page_of_a_map_is_as_tall_as_its_legend():
+    num, base = 14, made_up()
+    names = (*(f"minimum {index} {'of rank 3 ' * 6}" for index in range(num)), *NAMES[2:])
+    counts = np.array([3] * num + [0, 0, 0])
+    estimate = replace(
+        base, labels=names, kinds=("local_minimum",) * num + NAMES[2:], counts=counts,
+        replicate_counts=counts[:, None], ends=np.zeros((num + 3, 2)), codes=np.repeat(np.arange(num + 3), counts),
+    )  # fmt: skip
+    page = basin_map_page(estimate, np.random.default_rng(0).normal(size=(3 * num, 2)))
+    page.draw_without_rendering()
+    box = page.axes[0].get_legend().get_window_extent()
+    assert box.y0 >= 0 and box.x1 <= page.bbox.x1 + 3
+    assert page.axes[0].get_window_extent().width > 0.3 * page.bbox.width
 
 
 def test_times_are_drawn_by_their_quantiles_and_empty_classes_say_so(ax):

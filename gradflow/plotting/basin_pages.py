@@ -3,6 +3,7 @@
 Composes the plots of this room; takes an estimate and, for a map, the sampler that its starts are from.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,13 +39,16 @@ def basin_map_page(estimate: Any, sampler: Any, *, title: str = "") -> Figure:
     """
     codes = estimate.codes
     checks.require(codes is not None, "estimate", "hold the class of every start", "None", "Use keep_codes=True.")
+    is_slice = hasattr(sampler, "extent")
+    points = _limits(estimate, sampler if is_slice else None)
+    needed = _legend_height([spoken(name) for name in estimate.labels], has_shares=not is_slice, num_more=len(points))
     with style():
-        figure = Figure(figsize=figure_size(2, aspect=1.6))
+        figure = Figure(figsize=figure_size(2, aspect=max(1.6, needed / COLUMN_WIDTH)))
         ax = figure.subplots()
-        if hasattr(sampler, "extent"):
+        if is_slice:
             basin_map(
                 ax, np.asarray(codes).reshape(sampler.shape), estimate.labels, extent=sampler.extent,
-                points=_limits(estimate, sampler), axis_labels=sampler.axis_labels, legend_title="ends at",
+                points=points, axis_labels=sampler.axis_labels, legend_title="ends at",
             )  # fmt: skip
         else:
             intervals = estimate.intervals
@@ -53,7 +57,7 @@ def basin_map_page(estimate: Any, sampler: Any, *, title: str = "") -> Figure:
             basin_map(
                 ax, np.asarray(codes)[:MOST_STARTS], estimate.labels, coordinates=shown,
                 fractions=estimate.fractions, bounds=(intervals.low, intervals.high),
-                points=_limits(estimate, None), legend_title=f"share of the starts [{percent} interval]",
+                points=points, legend_title=f"share of the starts [{percent} interval]",
             )  # fmt: skip
         figure.suptitle(title, x=0.01, ha="left")
     return figure
@@ -85,6 +89,12 @@ def basin_summary_page(estimate: Any, *, title: str = "", has_intervals: bool = 
         convergence_times(lower, names, times, counts=estimate.counts)
         figure.suptitle(title, x=0.01, ha="left")
     return figure
+
+
+def _legend_height(texts: Sequence[str], has_shares: bool, num_more: int) -> float:
+    """Height in inches of a legend with these texts, each with a share on a line of its own, and more short ones."""
+    num_lines = sum(text.count("\n") + 1 + has_shares for text in texts) + num_more
+    return AROUND_ROWS + num_lines * HEIGHT_OF_LINE + (len(texts) + num_more) * GAP_OF_ROWS
 
 
 def _limits(estimate: Any, plane: Any) -> dict[str, np.ndarray]:
