@@ -907,3 +907,12 @@ def test_scripts_say_what_is_wrong_with_a_file(monkeypatch, capsys, name):
     monkeypatch.setattr("gradflow.store.load", missing, raising=False)
     assert script(name).main(["nowhere.nc"]) == 4
     assert "nowhere.nc" in capsys.readouterr().err
+
+
+def test_the_streamlines_beside_a_basin_map_are_those_of_the_projected_flow():
+    beside = script("basins_beside_portraits")
+    flow, plane = beside.example_1()
+    velocity = beside.on_plane(flow, plane).vector_field(np.array([0.7, 0.3]))
+    whole = flow.vector_field((np.array([[0.7, 0.3]]), np.array([[-0.5], [0.4]])))
+    np.testing.assert_allclose(velocity, np.ravel(whole[0]), rtol=1e-12)
+    np.testing.assert_allclose(plane.directions @ plane.directions.T, np.eye(2))

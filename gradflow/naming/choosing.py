@@ -25,7 +25,8 @@ def namer_for(flow: AbstractFlow, known: Known | None = None, tolerance: float =
     Args:
         flow: any flow; a :class:`~gradflow.ReducedFlow`'s endpoints are in its own coordinates.
         known: critical points by name; given, they and discovery are used for every problem.
-        tolerance: of discovery, relative: features this near are the same limit.
+        tolerance: of discovery: features within ten times this are the same limit; relative where they are above 1,
+            absolute below, so a landscape of a smaller scale needs a smaller one.
 
     Raises:
         InputError: not a flow, or `known` holds something that is not a critical point, or one twice.
