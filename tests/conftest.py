@@ -1,6 +1,7 @@
 """Settings every test runs under: deterministic property tests, no display, the user's single-precision default.
 
-JAX's 64-bit mode stays off on purpose: the library must take care of precision by itself.
+JAX's 64-bit mode stays off on purpose: the library must take care of precision by itself. XLA's compiler hardly optimises,
+since most of the tests' time is compiling; the blocks of the README, which are run too, are compiled as usual.
 """
 
 import os
@@ -8,6 +9,7 @@ import warnings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import hypothesis
 import pytest

@@ -21,7 +21,8 @@ same rtol means different errors for different methods: compare speeds of rows w
 was too slow for all starts, "starts" says how many it got. diffrax's rows use XLA's fast flag for small products;
 "best chunk" is the fastest of several chunk lengths and forms of the products. Methods "told their end" have no stop
 test and got each run's stop time. "No cap" and every peer but gradflow choose steps by the error alone:
-at the stability limit the gradient then never falls below its noise, and runs go on to t1.
+at the stability limit the gradient then never falls below its noise, and runs go on to t1. Rows that `--add` kept are
+of an earlier run on the same machine.
 """
 
 
@@ -129,7 +130,7 @@ def draw(image: Path, rows: list) -> None:
     if not letters:
         return
     labels = list(dict.fromkeys(row.label for row in measured))
-    markers = dict(zip(labels, "*Phs8^v<>DdoXp1234+x", strict=False))
+    markers = dict(zip(labels, [*"*Phs8^v<>Dd", "$R$", *"Xp1234+x"], strict=False))
     figure, axes = plt.subplots(1, len(letters), figsize=(max(4.2 * len(letters), 8.0), 6.0), squeeze=False)
     for panel, letter in zip(axes[0], letters, strict=True):
         largest = {}

@@ -83,7 +83,7 @@ class Bench:
 
     def times(self, name, count):
         """Stop times of the first `count` runs, for methods without a stop test of their own."""
-        for method in (peers.methods()["native"], peers.methods()["diffrax-chunk"]):
+        for method in (peers.methods()["native"], peers.methods()["gradflow"]):
             if name not in method.problems:
                 continue
             key = (method.name, name, 1e-8)
