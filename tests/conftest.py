@@ -1,7 +1,7 @@
 """Settings every test runs under: deterministic property tests, no display, the user's single-precision default.
 
-JAX's 64-bit mode stays off on purpose: the library must take care of precision by itself. XLA's compiler hardly optimises,
-since most of the tests' time is compiling; the blocks of the README, which are run too, are compiled as usual.
+JAX's 64-bit mode stays off on purpose: the library must take care of precision by itself. XLA hardly optimises, since
+most of the tests' time is compiling; the blocks of the README, which are run too, are compiled as usual.
 """
 
 import os
