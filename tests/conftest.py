@@ -1,7 +1,6 @@
 """Settings every test runs under: deterministic property tests, no display, the user's single-precision default.
 
-JAX's 64-bit mode stays off on purpose: the library must take care of precision by itself. XLA hardly optimises, since
-most of the tests' time is compiling; the blocks of the README, which are run too, are compiled as usual.
+JAX's 64-bit mode stays off on purpose: the library must take care of precision by itself.
 """
 
 import os
@@ -9,7 +8,6 @@ import warnings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import hypothesis
 import pytest
