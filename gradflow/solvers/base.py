@@ -1,0 +1,80 @@
+"""What gradflow's own solvers have in common: diffrax solvers whose steps also say how much energy was dissipated.
+
+A solver here is an ordinary diffrax solver: ``diffrax.diffeqsolve`` takes it as it takes Tsit5, with any ODETerm. Its
+dense output is cubic Hermite interpolation. Along a gradient flow ``int ||f||^2 dt`` is the loss that was lost; a step
+integrates it with the method's own quadrature, as if it were one more component of the state, and hands it on in the
+dense information, where :mod:`gradflow.solvers.stepping` finds it.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Float
+
+from gradflow.types import Array, Params, Scalar
+
+
+class EnergyHermite(diffrax.ThirdOrderHermitePolynomialInterpolation):
+    """Cubic Hermite interpolation over a step, with the energy dissipated in it.
+
+    ``k0, k1`` are the field at the ends times the step, `energy` is ``int ||f||^2 dt`` over the step.
+    """
+
+    energy: Scalar
+
+    def __init__(self, *, t0: Any, t1: Any, y0: Params, y1: Params, k0: Params, k1: Params, energy: Scalar) -> None:
+        super().__init__(t0=t0, t1=t1, y0=y0, y1=y1, k0=k0, k1=k1)
+        self.energy = energy
+
+
+class AbstractFlowSolver(diffrax.AbstractAdaptiveSolver):
+    """A solver of gradflow's own for autonomous equations ``y' = f(y)``.
+
+    Final subclasses give `order`, `error_order`, `init`, `step` and `real_stability_limit`: the largest c such that the
+    method is stable for ``y' = -lambda y`` with every ``lambda h <= c``, as far as the caller has to respect it
+    (infinity for a method that is stable at any step or sees to it itself).
+    """
+
+    term_structure: ClassVar = diffrax.AbstractTerm
+    interpolation_cls: ClassVar[Callable[..., EnergyHermite]] = EnergyHermite
+    real_stability_limit: eqx.AbstractClassVar[float]
+
+    def func(self, terms: Any, t0: Any, y0: Params, args: Any) -> Params:
+        """The field at `y0`."""
+        return terms.vf(t0, y0, args)
+
+
+class FlatField(eqx.Module):
+    """The field of a term on flat vectors, at one time: what the formulas of a step are written in."""
+
+    value: Callable[[Float[Array, " n"]], Float[Array, " n"]]
+    unravel: Callable[[Float[Array, " n"]], Params]
+    flat: Float[Array, " n"]
+
+    def __init__(self, terms: Any, time: Any, params: Params, args: Any) -> None:
+        self.flat, unravel = ravel_pytree(params)
+        self.unravel = unravel
+        self.value = lambda vector: ravel_pytree(terms.vf(time, unravel(vector), args))[0]
+
+    def derivative(self, at: Float[Array, " n"], direction: Float[Array, " n"]) -> Float[Array, " n"]:
+        """The Jacobian at `at` times `direction`, without forming it."""
+        return jax.jvp(self.value, (at,), (direction,))[1]
+
+
+def dense_info(
+    field: FlatField, step: Scalar, ends: tuple[Array, Array], speeds: tuple[Array, Array], energy: Scalar
+) -> dict[str, Any]:
+    """The dense information of a step between `ends`, with the field there and the energy dissipated in between."""
+    unravel = field.unravel
+    return {
+        "y0": unravel(ends[0]),
+        "y1": unravel(ends[1]),
+        "k0": unravel(step * speeds[0]),
+        "k1": unravel(step * speeds[1]),
+        "energy": jnp.asarray(energy),
+    }
