@@ -132,7 +132,7 @@ class Regression(AbstractProblem):
 
     def compact(self) -> Self:
         """The same problem without its samples, when the statistics say all: a step's cost must not grow with them."""
-        if self.statistics is None:
+        if self.statistics is None or not self.X.shape[1]:
             return self
         return eqx.tree_at(lambda p: (p.X, p.Y), self, (self.X[:, :0], self.Y[:, :0]))
 

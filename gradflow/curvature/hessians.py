@@ -50,6 +50,23 @@ def dense_hessian(problem: AbstractProblem, params: Params) -> np.ndarray:
     return 0.5 * (hessian + hessian.T)
 
 
+@in_double
+def measured(
+    problem: AbstractProblem, params: Params, changes: np.ndarray, with_hessian: bool
+) -> tuple[float, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Loss, gradient, gradients where the parameters are multiplied by ``1 + changes`` (a row each), and the Hessian.
+
+    One compiled call: a look at a state is taken often, and calls cost more than what they compute.
+    """
+    form, arrays = _split((problem.compact(), as_params(params, name="params")))
+    loss, gradients, hessian = _compiled_measures((form, with_hessian), arrays, changes)
+    gradients = np.asarray(gradients)
+    if hessian is not None:
+        hessian = np.asarray(hessian)
+        hessian = 0.5 * (hessian + hessian.T)
+    return float(loss), gradients[0], gradients[1:], hessian
+
+
 def num_params(params: Params) -> int:
     """Number of entries of all leaves."""
     return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params))
@@ -57,14 +74,14 @@ def num_params(params: Params) -> int:
 
 def operator(problem: AbstractProblem, params: Params) -> tuple[int, Callable[[np.ndarray], np.ndarray]]:
     """The number of parameters and ``vector -> H vector`` on NumPy vectors; data are moved to the device once."""
-    form, arrays = _split((problem.compact(), as_params(params, name="params")))
-    on_device: list[Any] = []
+    taken_apart: list[Any] = []
 
     @in_double
     def product(vector: np.ndarray) -> np.ndarray:
-        if not on_device:
-            on_device.extend(jnp.asarray(array) for array in arrays)
-        return np.asarray(_compiled_product(form, on_device, vector))
+        if not taken_apart:
+            form, arrays = _split((problem.compact(), as_params(params, name="params")))
+            taken_apart.extend((form, [jnp.asarray(array) for array in arrays]))
+        return np.asarray(_compiled_product(*taken_apart, vector))
 
     return num_params(params), product
 
@@ -96,6 +113,17 @@ def _join(form: Any, arrays: list[Any]) -> Any:
 def _compiled_gradient(form: Any, arrays: list[Any]) -> jax.Array:
     problem, params = _join(form, arrays)
     return ravel_pytree(problem.gradient(params))[0]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _compiled_measures(
+    form: tuple[Any, bool], arrays: list[Any], changes: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    problem, params = _join(form[0], arrays)
+    flat, unravel = ravel_pytree(params)
+    states = jnp.concatenate([flat[None], flat * (1.0 + changes)])
+    gradients = jax.lax.map(lambda state: ravel_pytree(problem.gradient(unravel(state)))[0], states)
+    return problem.loss(params), gradients, problem.hessian(params) if form[1] else None
 
 
 @functools.partial(jax.jit, static_argnums=0)

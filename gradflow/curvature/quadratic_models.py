@@ -1,9 +1,11 @@
 """The quadratic model of a loss at a state, what rounding does to it, and how far it puts the limit of a flow."""
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 import scipy.linalg
 import scipy.sparse.linalg as sparse
@@ -11,8 +13,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from gradflow.curvature import hessians
-from gradflow.curvature.hessians import EPS, flat_gradient, operator, start_vector
-from gradflow.curvature.spectra import eigenpairs, lowest_pair, spectral_radius
+from gradflow.curvature.hessians import EPS, measured, operator, start_vector
+from gradflow.curvature.spectra import eigenpairs_of, lowest_pair, spectral_radius
 from gradflow.precision import as_params, in_double
 from gradflow.problem import AbstractProblem
 from gradflow.types import Params
@@ -44,6 +46,7 @@ class QuadraticModel:
     """Gradient and Hessian at one state, with what rounding alone does to the gradient.
 
     Attributes:
+        loss: the loss.
         gradient: the gradient, flattened.
         roundings: how the gradient changes when every parameter is rounded differently, one row per draw.
         values: eigenvalues of the Hessian, ascending; None above :data:`DIRECT_LIMIT` parameters.
@@ -52,6 +55,7 @@ class QuadraticModel:
         size: Euclidean norm of the parameters.
     """
 
+    loss: float
     gradient: np.ndarray
     roundings: np.ndarray
     values: np.ndarray | None
@@ -202,21 +206,27 @@ class QuadraticModel:
 def quadratic_model(problem: AbstractProblem, params: Params) -> QuadraticModel:
     """Gradient, its rounding noise, and the Hessian at `params`."""
     num, product = operator(problem, params)
-    values, vectors = eigenpairs(problem, params) if num <= hessians.DIRECT_LIMIT else (None, None)
-    gradient, roundings = rounded_gradients(problem, params)
-    size = float(np.linalg.norm(ravel_pytree(params)[0]))
-    return QuadraticModel(gradient, roundings, values, vectors, product, size)
+    is_direct = num <= hessians.DIRECT_LIMIT
+    loss, gradient, changed, hessian = measured(problem, params, _changes(num), is_direct)
+    values, vectors = eigenpairs_of(hessian) if hessian is not None else (None, None)
+    with np.errstate(invalid="ignore", over="ignore"):  # a gradient that is not finite is reported as such
+        roundings = changed - gradient
+        size = math.sqrt(sum(float(np.sum(np.square(leaf))) for leaf in jax.tree.leaves(params)))
+    return QuadraticModel(loss, gradient, roundings, values, vectors, product, size)
 
 
 @in_double
 def rounded_gradients(problem: AbstractProblem, params: Params) -> tuple[np.ndarray, np.ndarray]:
     """The gradient, and its changes when every parameter is changed by four units in the last place, some ways."""
-    gradient = flat_gradient(problem, params)
-    flat, unravel = ravel_pytree(as_params(params, name="params"))
-    signs = np.stack([np.random.default_rng(seed).choice([-1.0, 1.0], len(gradient)) for seed in DRAWS])
+    _, gradient, changed, _ = measured(problem, params, _changes(hessians.num_params(params)), with_hessian=False)
     with np.errstate(invalid="ignore", over="ignore"):  # a gradient that is not finite is reported as such
-        changed = [flat_gradient(problem, unravel(flat * (1.0 + 4 * EPS * row))) - gradient for row in signs]
-    return gradient, np.stack(changed)
+        return gradient, changed - gradient
+
+
+@functools.lru_cache(maxsize=16)
+def _changes(num: int) -> np.ndarray:
+    """Relative changes of the parameters by four units in the last place, one row per draw."""
+    return 4 * EPS * np.stack([np.random.default_rng(seed).choice([-1.0, 1.0], num) for seed in DRAWS])
 
 
 @in_double

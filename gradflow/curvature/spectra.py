@@ -49,7 +49,11 @@ def spectrum(problem: AbstractProblem, params: Params) -> Float[np.ndarray, " n"
 @in_double
 def eigenpairs(problem: AbstractProblem, params: Params) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n n"]]:
     """Eigenvalues (ascending) and orthonormal eigenvectors (columns) of the Hessian, as :func:`spectrum`."""
-    hessian = dense_hessian(problem, params)
+    return eigenpairs_of(dense_hessian(problem, params))
+
+
+def eigenpairs_of(hessian: Float[np.ndarray, "n n"]) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n n"]]:
+    """Eigenvalues (ascending) and orthonormal eigenvectors (columns) of a matrix; NaN when it is not finite."""
     if not np.isfinite(hessian).all():
         return np.full(len(hessian), np.nan), np.full_like(hessian, np.nan)
     values, vectors = np.linalg.eigh(hessian)
