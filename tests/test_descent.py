@@ -159,7 +159,7 @@ def test_batch_gradients_of_an_epoch_have_the_full_gradient_as_their_mean(regres
     assert sorted((table >= 0).sum(axis=1)) == [2, 2, 2, 2, 3, 3]
     with jax.enable_x64(True):
         batches = Batches(regression, table, 6)
-        gradient_of = jax.jit(batches.gradient)
+        gradient_of = jax.jit(lambda state, step: batches.gradient(state, step))
         gradients = [gradient_of(params, step) for step in range(6)]
         for epoch in (slice(0, 3), slice(3, 6)):
             for layer, full in enumerate(regression.gradient(params)):
@@ -171,10 +171,8 @@ def test_the_order_of_batches_matters_and_its_mean_is_known(least_squares):
     """One epoch ends at ``W - eta sum_i g_i + (eta^2 / 2) sum_{i != j} H_j g_i + O(eta^3)`` on average over orders."""
     parts, rest, rate = np.array([[0, 3, -1], [1, 4, -1], [2, -1, -1]]), [[0, 1, -1]], 1e-3
     start = least_squares.init(0, scale=1.0)
-    ends = np.array([
-        descend(least_squares, start, rate, 3, momentum=0.0, batches=np.concatenate([parts[list(order)], rest])).endpoint[0][0]
-        for order in itertools.permutations(range(3))
-    ])  # fmt: skip
+    tables = [np.concatenate([parts[list(order)], rest]) for order in itertools.permutations(range(3))]
+    ends = np.array([descend(least_squares, start, rate, 3, batches=table).endpoint[0][0] for table in tables])
     assert np.ptp(ends, axis=0).max() > 0.1 * rate**2
     layer, identity, factor = np.asarray(start[0]), np.eye(2), 5 / (7 / 4)
     samples = [part[part >= 0] for part in parts]
