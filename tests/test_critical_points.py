@@ -191,18 +191,20 @@ def test_perturbed_critical_points_keep_their_name(widths):
         assert other.displacement <= 1e-6
 
 
-def test_rounding_of_the_position_makes_no_descent_at_a_nonstrict_saddle():
+@pytest.mark.parametrize(
+    ("size", "expected"), [(1e-8, {"nonstrict_saddle"}), (1e-6, {"nonstrict_saddle", "undetermined"})]
+)
+def test_rounding_of_the_position_makes_no_descent_at_a_nonstrict_saddle(size, expected):
     # the third derivative turns a position known to 1e-8 into eigenvalues of -1e-8; they must not count
-    kinds = []
-    for seed in range(24):
+    kinds = set()
+    for seed in range(12):
         rng = np.random.default_rng(seed)
         problem = constructed_points.problem(rng, (4, 3, 2, 3))
         weights = constructed_points.critical_point(rng, problem, (0,)[: seed % 2], "all zero")
-        point = classify(problem, tuple(layer + 1e-8 * rng.normal(size=layer.shape) for layer in weights))
+        point = classify(problem, tuple(layer + size * rng.normal(size=layer.shape) for layer in weights))
         assert point.eigenvalues[0] < 0
-        kinds.append(point.kind)
-    assert set(kinds) == {"nonstrict_saddle", "undetermined"}
-    assert kinds.count("nonstrict_saddle") >= 6
+        kinds.add(point.kind)
+    assert kinds == expected
 
 
 def test_a_saddle_is_refined_to_the_saddle_and_not_past_it():
@@ -237,7 +239,10 @@ def test_the_middle_of_a_trajectory_is_not_critical():
     assert point.kind == "not_critical" and point.captured is None and len(point.eigenvalues) == 21
 
 
-@pytest.mark.parametrize(("size", "kind"), [(1e-1, "strict_saddle"), (1e-12, "nonstrict_saddle")])
+@pytest.mark.parametrize(
+    ("size", "kind"),
+    [(0.1, "strict_saddle"), (1e-6, "strict_saddle"), (2e-7, "undetermined"), (2e-8, "nonstrict_saddle")],
+)
 def test_strictness_that_hangs_on_one_weight_follows_it(size, kind):
     # a scalar chain of three with one weight left: W_2 = size alone makes the pivot (3, 1)
     weights = arrays([[[0.0]], [[size]], [[0.0]]])
@@ -275,8 +280,8 @@ def test_an_ambiguous_rank_is_settled_by_descent_in_the_hessian(monkeypatch):
 
 
 def test_an_ambiguous_rank_without_visible_descent_is_undetermined():
-    # a scalar chain (0, s, s, 0): the lowest eigenvalue is -s^2 = -1e-18, and whether s^2 is zero cannot be told
-    weights = arrays([[[0.0]], [[1e-9]], [[1e-9]], [[0.0]]])
+    # a scalar chain (0, s, s, 0): the lowest eigenvalue is -s^2 = -1e-12, and whether s^2 is zero cannot be told
+    weights = arrays([[[0.0]], [[1e-6]], [[1e-6]], [[0.0]]])
     point = classify(regression([[1.0]], [[1.0]], weights), weights)
     assert point.kind == "undetermined" and not point.is_decided
     assert "a rank depends on weights" in point.reason

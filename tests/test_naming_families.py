@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 import gradflow as gf
-from gradflow.critical_points import classification
+from gradflow.critical_points.linear_weights import linear_rounding
 from gradflow.critical_sets import NOISE_FLOOR, balanced, critical_values, deep_linear, relu_cones, shallow_linear
 from gradflow.naming import examine, labels, merge, namer_for, settle
 from gradflow.naming.evaluation import evaluator
 from gradflow.naming.features import features
 from gradflow.naming.linear import captured
-from gradflow.naming.tolerances import linear_rounding
 from gradflow.regularizers import Balance
 
 DEEP = gf.Regression(gf.networks.Linear((4, 4, 4, 2)), np.eye(4), np.eye(2, 4) * [[2.0], [1.0]])
@@ -78,13 +77,23 @@ def test_captured_counts_of_a_batch_are_those_that_theory_recognises(deep_points
         assert defect[number] == pytest.approx(point.capture_defect, rel=1e-6, abs=1e-12)
 
 
-def test_rounding_of_eigenvalues_is_bounded_as_in_classify(deep_points):
+def largest_terms(state):
+    """``||R||^2 a^2 + (||R|| |product| + ||T||) ||R|| b`` at R = I, a and b the largest products of two and one layers."""
+    norms = [np.linalg.norm(layer, 2) for layer in state]
+    a, b = (max(np.prod(chosen) for chosen in itertools.combinations(norms, count)) for count in (2, 1))
+    return a**2 + (np.prod(norms) + 2.0) * b
+
+
+def test_rounding_of_eigenvalues_is_that_of_the_terms_and_of_weights_that_are_rounding(deep_points):
     flat = np.stack([np.concatenate([np.ravel(layer) for layer in state]) for state in deep_points])
-    eps = np.finfo(float).eps
-    terms = [classification._curvature_of_terms(DEEP, state) for state in deep_points]
+    terms = [largest_terms(state) for state in deep_points]
     floor = NOISE_FLOOR * DEEP.gradient_scale / DEEP.weight_scale
-    np.testing.assert_allclose(linear_rounding(DEEP, flat, 40), np.maximum(32 * 40 * eps * np.array(terms), floor))
-    np.testing.assert_array_equal(linear_rounding(RELU, flat, 40), 0.0)
+    expected = np.maximum(32 * 40 * np.finfo(float).eps * np.array(terms), floor)
+    np.testing.assert_allclose(linear_rounding(DEEP, flat), expected)
+    tiny = tuple(weight * np.eye(*shape) for weight, shape in zip((0.0, 3e-8, 0.0), DEEP.network.shapes, strict=True))
+    found = linear_rounding(DEEP, np.concatenate([np.ravel(layer) for layer in tiny])[None])
+    assert found[0] == pytest.approx(3 * 3e-8 * 2.0)
+    np.testing.assert_array_equal(linear_rounding(RELU, flat), 0.0)
 
 
 def test_a_slow_passage_of_a_deep_linear_saddle_is_never_a_limit(deep_points):

@@ -5,7 +5,6 @@ a threshold. "undetermined" is an answer with a reason.
 """
 
 from dataclasses import dataclass
-from typing import TypeGuard
 
 import jax
 import numpy as np
@@ -14,8 +13,9 @@ from jaxtyping import Float
 
 from gradflow import losses
 from gradflow.critical_points.families import kind_by_family, kink_kind
+from gradflow.critical_points.linear_weights import eigenvalue_shifts, is_linear, linear_rounding, weight_floors
 from gradflow.critical_points.refinement import Refinement, refine
-from gradflow.critical_sets import NOISE_FLOOR, LinearCriticalPoint, one_based, recognise
+from gradflow.critical_sets import LinearCriticalPoint, one_based, recognise
 from gradflow.curvature import DENSE_LIMIT, extreme_eigenvalues, spectrum
 from gradflow.precision import as_params, in_double, require_concrete
 from gradflow.problem import AbstractProblem, Regression
@@ -100,6 +100,9 @@ def classify(problem: AbstractProblem, params: Params, max_displacement: float |
     named by the Hessian: a negative eigenvalue makes a strict saddle, none and no zero one a local minimum; flat
     directions without a negative eigenvalue are "degenerate", unless the loss is at a known lower bound.
 
+    Accuracy: refined states within 1e-7 of the scale of the parameters are one point to theory: where a linear
+    network's limit has such small weights, rounding of the flow that led there made them.
+
     Args:
         problem: any problem.
         params: a state, usually the end of a trajectory.
@@ -119,13 +122,14 @@ def classify(problem: AbstractProblem, params: Params, max_displacement: float |
     index = int(np.sum(eigenvalues < -tolerance))
     nullity = int(np.sum(np.abs(eigenvalues) <= tolerance))
     loss = float(problem.loss(refined.params))
-    theory = recognise(problem, refined.params, refined.displacement) if _is_linear(problem) else None
+    nearness = max(refined.displacement, float(weight_floors(problem, _flat(refined.params)[None])[0]))
+    theory = recognise(problem, refined.params, nearness) if is_linear(problem) else None
     if theory is None:
         known = kind_by_family(problem, refined.params, index)
         kind, reason = known or _second_order_kind(problem, loss, index, nullity, is_dense, len(eigenvalues))
     else:
-        has_descent = float(eigenvalues[0]) < -max(tolerance, 3.0 * refined.hessian_change * refined.displacement)
-        kind, reason = _linear_kind(theory, index, float(eigenvalues[0]), has_descent)
+        has_descent = float(eigenvalues[0]) < -max(tolerance, _reach(problem, refined, nearness))
+        kind, reason = _linear_kind(theory, index, float(eigenvalues[0]), has_descent, nearness)
     return CriticalPoint(
         kind=kind,
         reason=reason,
@@ -204,32 +208,22 @@ def _eigenvalues(problem: AbstractProblem, params: Params) -> tuple[np.ndarray, 
 def _zero_tolerance(problem: AbstractProblem, refined: Refinement, num: int) -> float:
     """What an eigenvalue must exceed to be told from zero.
 
-    Rounding, the uncertainty of the position, and in linear networks what weights at the noise floor can make.
+    Rounding, the uncertainty of the position, and in linear networks what weights that are rounding can make.
     """
-    eps = float(np.finfo(float).eps)
-    rounding = 32 * num * eps * refined.curvature
-    if _is_linear(problem):
-        rounding = max(rounding, 32 * num * eps * _curvature_of_terms(problem, refined.params))
-        rounding = max(rounding, NOISE_FLOOR * (problem.gradient_scale or 0.0) / problem.weight_scale)
-    return max(rounding, refined.resolution)
+    rounding = 32 * num * float(np.finfo(float).eps) * refined.curvature
+    return max(rounding, float(linear_rounding(problem, _flat(refined.params)[None])[0]), refined.resolution)
 
 
-def _curvature_of_terms(problem: Regression, params: Params) -> float:
-    """Bound on the terms whose sum is the Hessian of a linear network: at a saddle of order 3 they cancel to zero."""
-    assert problem.statistics is not None
-    norms = np.array([np.linalg.norm(layer, 2) for layer in params])
-    root, target = float(problem.statistics.scales[0]), float(problem.spectrum.values[0])
-    layers = range(len(norms))
-    others = max(np.prod(np.delete(norms, layer)) for layer in layers)
-    rest = max((np.prod(np.delete(norms, [a, b])) for b in layers for a in range(b)), default=0.0)
-    return float((root * others) ** 2 + (root * np.prod(norms) + target) * root * rest)
+def _reach(problem: AbstractProblem, refined: Refinement, nearness: float) -> float:
+    """How much eigenvalues of a linear network may differ where the limit is: as seen, and by weights so small."""
+    assert isinstance(problem, Regression)
+    small = float(eigenvalue_shifts(problem, _flat(refined.params)[None], np.array([nearness]))[0])
+    return max(3.0 * refined.hessian_change * refined.displacement, small)
 
 
-def _is_linear(problem: AbstractProblem) -> TypeGuard[Regression]:
-    return isinstance(problem, Regression) and problem.statistics is not None and problem.regularizer is None
-
-
-def _linear_kind(theory: LinearCriticalPoint, index: int, lowest: float, has_descent: bool) -> tuple[str, str]:
+def _linear_kind(
+    theory: LinearCriticalPoint, index: int, lowest: float, has_descent: bool, nearness: float
+) -> tuple[str, str]:
     """Kind and reason. `has_descent`: the lowest eigenvalue stays negative wherever within reach the limit is."""
     captured = f"captures {one_based(theory.indices)}" if theory.indices else f"captures {theory.rank} directions"
     if not theory.is_critical:
@@ -245,10 +239,11 @@ def _linear_kind(theory: LinearCriticalPoint, index: int, lowest: float, has_des
     if theory.strict is None:
         if has_descent:
             return "strict_saddle", f"It {captured}, and {seen}."
-        return "undetermined", f"It {captured}; a rank depends on weights of relative size {theory.noise:.1e}."
+        return "undetermined", f"It {captured}; a rank depends on weights that cannot be told from zero."
     if index > 0:
         return "undetermined", f"It {captured} and no layers are a pivot as far as that can be told, but {seen}."
-    return "nonstrict_saddle", f"It {captured}, the largest ones but not all that fit, and no layers are a pivot."
+    known = f"no layers are a pivot, weights below {nearness:.0e} counting as zero"
+    return "nonstrict_saddle", f"It {captured}, the largest ones but not all that fit, and {known}."
 
 
 def _second_order_kind(

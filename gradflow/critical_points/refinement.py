@@ -39,6 +39,8 @@ RESOLUTION_FACTOR = 10.0
 MAX_STEPS = 60
 CUTOFFS = (1e-9, 1e-6, 1e-3)
 MULTIPLES = (2.0, 3.0, 4.0, 5.0)
+SHORTENED = 0.999
+"""Part of a Newton step that stays on this side of a kink on which the critical point lies."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ def _merit(model: QuadraticModel, gradient: np.ndarray) -> float:
 
 
 def _candidates(model: QuadraticModel, leash: float) -> list[np.ndarray]:
-    """The Newton step, multiples of it, and versions that leave out small eigenvalues.
+    """The Newton step, multiples of it, versions that leave out small eigenvalues, and one that crosses no kink.
 
     The full step comes first because at a degenerate point it contracts to the most degenerate one; only when it is
     long for the leash do the truncated ones, which are shorter, come before it.
@@ -175,7 +177,8 @@ def _candidates(model: QuadraticModel, leash: float) -> list[np.ndarray]:
     truncated = [model.step(cutoff) for cutoff in CUTOFFS] if model.values is not None else []
     truncated = [step for step in truncated if step.any() and not np.array_equal(step, full)]
     straight = [full, *(multiple * full for multiple in MULTIPLES)]
-    return straight + truncated if np.linalg.norm(full) <= 0.1 * leash else truncated[::-1] + straight
+    in_order = straight + truncated if np.linalg.norm(full) <= 0.1 * leash else truncated[::-1] + straight
+    return [*in_order, SHORTENED * full]
 
 
 def _hessian_change(old: QuadraticModel, new: QuadraticModel, distance: float, scale: float) -> list[float]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from gradflow import checks, losses
+from gradflow.critical_points.linear_weights import is_linear
 from gradflow.critical_sets.relu_cones.regressions import relu_data
 from gradflow.flow import AbstractFlow
 from gradflow.naming.balanced import balanced_namer
@@ -11,7 +12,6 @@ from gradflow.naming.linear import linear_namer
 from gradflow.naming.namers import AbstractNamer, Known
 from gradflow.naming.relu import ReluNamer
 from gradflow.naming.residual import residual_namer
-from gradflow.naming.tolerances import is_linear
 from gradflow.networks import Residual
 from gradflow.precision import in_double
 from gradflow.problem import AbstractProblem, Regression

@@ -15,13 +15,13 @@ from jaxtyping import Bool, Float, Int
 
 from gradflow import checks
 from gradflow.critical_points import classify
+from gradflow.critical_points.linear_weights import linear_rounding
 from gradflow.curvature import hessians, newton_distance
 from gradflow.naming.columns import in_columns, norms, sums
 from gradflow.naming.definite import FEWEST_PARAMS, Definite, definite_minima
 from gradflow.naming.evaluation import Evaluator, Flat, evaluator
 from gradflow.naming.models import Models, quadratic_models
 from gradflow.naming.refining import Refined, leash_of, refined
-from gradflow.naming.tolerances import linear_rounding
 from gradflow.precision import in_double, require_concrete
 from gradflow.problem import AbstractProblem, Regression
 from gradflow.types import Params
@@ -207,7 +207,7 @@ def _judged(
     models, critical = found.models, found.is_critical
     n = models.num_params
     rounding = 32 * n * np.finfo(float).eps * found.curvature
-    rounding = np.maximum(rounding, linear_rounding(problem, found.params, n))
+    rounding = np.maximum(rounding, linear_rounding(problem, found.params))
     tolerance = np.where(critical, np.maximum(rounding, found.resolution), np.nan)
     values = np.where(critical[:, None], models.values, given.values)
     values = np.where(given.is_finite[:, None], values, np.nan)

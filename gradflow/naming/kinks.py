@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
+from gradflow.critical_points.linear_weights import layers_of
 from gradflow.critical_sets.relu_cones.cones import CLEAR_RTOL
-from gradflow.naming.tolerances import layers_of
 from gradflow.networks import Shallow
 from gradflow.problem import AbstractProblem, Regression
 

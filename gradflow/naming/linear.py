@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from gradflow.critical_points.linear_weights import eigenvalue_shifts, layers_of, weight_floors
 from gradflow.critical_sets import recognise
 from gradflow.critical_sets.deep_linear.recognition import CAPTURE_TOLERANCE
 from gradflow.critical_sets.ladder import linear_regression, max_rank
@@ -30,7 +31,6 @@ from gradflow.naming.labels import (
 from gradflow.naming.ladders import SAME_VALUE_RTOL, Ladder
 from gradflow.naming.namers import AbstractNamer
 from gradflow.naming.reasons import staying
-from gradflow.naming.tolerances import layers_of
 from gradflow.problem import AbstractProblem, Regression
 from gradflow.statistics import TargetSpectrum
 
@@ -87,11 +87,15 @@ class LinearNamer(AbstractNamer):
             return self.ladder.global_label if found.index[row] == 0 else CONTRADICTION
         if not stays:
             return SLOW
-        layers = tuple(layer[0] for layer in layers_of(self.problem, found.params[row : row + 1]))
-        theory = recognise(self.problem, layers, float(found.displacement[row]))
+        state, displacement = found.params[row : row + 1], found.displacement[row : row + 1]
+        nearness = np.maximum(displacement, weight_floors(self.problem, state))
+        theory = recognise(
+            self.problem, tuple(layer[0] for layer in layers_of(self.problem, state)), float(nearness[0])
+        )
         strict = theory.strict
         if strict is None:
-            reach = 3.0 * float(found.hessian_change[row] * found.displacement[row])
+            seen = 3.0 * float(found.hessian_change[row] * displacement[0])
+            reach = max(seen, float(eigenvalue_shifts(self.problem, state, nearness)[0]))
             if not found.lowest[row] < -max(float(found.zero_tolerance[row]), reach):
                 return RANKS
             strict = True

@@ -19,6 +19,7 @@ from gradflow.critical_points.refinement import (
     REMAINING,
     RESOLUTION_FACTOR,
     ROUNDED,
+    SHORTENED,
     UNEXPLAINED,
 )
 from gradflow.curvature.hessians import EPS
@@ -185,6 +186,7 @@ def _candidates(models: Models, leash: Values) -> Iterator[tuple[Flat, np.ndarra
     for cutoff in CUTOFFS:
         step = models.step(cutoff)
         yield step, is_short & step.any(axis=1) & (step != full).any(axis=1)
+    yield SHORTENED * full, np.ones(len(full), dtype=bool)
 
 
 def _merit(models: Models, gradient: Flat) -> Values:
