@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import gradflow as gf
 from gradflow import checks
@@ -22,6 +23,8 @@ from gradflow.descent import (
 from gradflow.descent.comparisons import law_through
 from gradflow.descent.judging import judged
 from gradflow.descent.tabulating import table_of
+from gradflow.plotting import style
+from gradflow.plotting.descent import descent_distance, descent_drift, descent_orders
 from gradflow.status import Status
 from tests.moving import states
 
@@ -272,3 +275,57 @@ def test_wrong_calls_are_refused(options, words):
     call = {"flow": CHAIN, "params0": CHAIN_START, "learning_rate": 0.1, "t1": 1.0} | options
     with pytest.raises(checks.InputError, match=words):
         compare_descent(**call)
+
+
+@pytest.fixture
+def several(runs, comparison):
+    """The comparison and the same at half the learning rate, as far as pictures look."""
+    computed = runs[1]
+    table = comparison.table.assign(
+        distance=comparison.table.halved_distance, drift=comparison.table.halved_drift,
+        modified_distance=comparison.table.halved_modified_distance, modified_drift=comparison.table.modified_drift / 2,
+    )  # fmt: skip
+    half = dataclasses.replace(comparison, table=table, descent=computed.halved, full=comparison.half, trusted=None)
+    return [comparison, half]
+
+
+@pytest.fixture
+def axes():
+    with style():
+        yield Figure().subplots()
+
+
+def test_distances_are_drawn_relative_to_the_distance_travelled(several, axes):
+    drawn = descent_distance(axes, several)
+    assert len(drawn.curves) == 4 and axes.get_yscale() == "log" and "dimensionless" in axes.get_xlabel()
+    half, full = drawn.curves[0], drawn.curves[2]  # by ascending learning rate
+    expected = several[0].table.distance.values / several[0].travelled
+    np.testing.assert_allclose(full.get_ydata()[1:], expected[1:])
+    assert np.isnan(full.get_ydata()[0]) and half.get_ydata()[-1] < full.get_ydata()[-1]
+    assert half.get_color() != full.get_color() and drawn.curves[1].get_linestyle() != "-"
+    assert [text.get_text() for text in axes.get_legend().get_texts()][-1] == "tolerance 0.02"
+
+
+def test_drifts_are_drawn_with_a_line_of_slope_one(several, axes):
+    drawn = descent_drift(axes, several)
+    np.testing.assert_allclose(drawn.curves[0].get_xdata(), [0.005, 0.01])
+    ratio = np.divide(*drawn.curves[0].get_ydata()[::-1])
+    line = next(line for line in drawn.references if line.get_label() == "slope 1")
+    assert abs(ratio - 2) < 0.1 and np.divide(*line.get_ydata()[::-1]) == pytest.approx(2.0)
+    assert len(drawn.curves) == 2 and axes.get_xscale() == axes.get_yscale() == "log"
+    bare = [dataclasses.replace(one, table=one.table.isel(invariant=[])) for one in several]
+    assert "nothing is known" in descent_drift(Figure().subplots(), bare).references[0].get_text()
+
+
+def test_verdicts_are_drawn_as_they_were_given(several, axes):
+    drawn = descent_orders(axes, several)
+    words = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert "undetermined" in words and "small enough" in words and "too large" not in words
+    first, second = (np.log2(np.divide(*curve.get_ydata()[::-1])) for curve in drawn.curves)
+    assert abs(first - several[0].order) < 1e-9 and abs(second - several[0].modified_order) < 1e-9
+
+
+def test_pictures_refuse_what_is_no_comparison(axes):
+    for draw in (descent_distance, descent_drift, descent_orders):
+        with pytest.raises(checks.InputError, match="results of compare_descent"):
+            draw(axes, [])

@@ -90,13 +90,13 @@ class Batches(eqx.Module):
 
     def gradient(self, params: Weights, step: Int[Array, ""]) -> Weights:
         """The gradient of the batch of `step` (counted from 0), scaled, plus the regulariser's."""
-        return jax.grad(self._loss)(params, self.table[step])
+        return jax.grad(self._loss)(params, jnp.asarray(self.table)[step])
 
     def _loss(self, params: Weights, chosen: Int[Array, " batch"]) -> Scalar:
         problem = self.problem
-        outputs = problem.network(params, problem.X[:, chosen])
+        outputs = problem.network(params, jnp.asarray(problem.X)[:, chosen])
         # An empty place is a constant: it has a loss, which nobody sees, and no gradient.
         outputs = jnp.where(chosen == EMPTY, jax.lax.stop_gradient(outputs), outputs)
         weight = self.factor * (1.0 if problem.normalization == "sum" else 1.0 / problem.X.shape[1])
-        value = weight * problem.loss_function(outputs, problem.Y[:, chosen])
+        value = weight * problem.loss_function(outputs, jnp.asarray(problem.Y)[:, chosen])
         return value if problem.regularizer is None else value + problem.regularizer(params)

@@ -77,8 +77,9 @@ def compare_descent(
         A frozen :class:`~gradflow.descent.DescentComparison`. Its `table` has, by ``time``: ``distance``,
         ``modified_distance`` (and both ``halved_``), ``loss``, ``flow_loss``, ``modified_loss`` (the loss L along the
         modified flow); by ``time`` and ``invariant``: ``drift``, ``flow_drift``, ``modified_drift``,
-        ``halved_drift`` (largest entry, as :meth:`Invariant.drift` has it); by ``look``: ``look_time``, ``sharpness``
-        and ``flow_sharpness`` (``eta lambda_max``). Where descent stopped early it has the rows before.
+        ``halved_drift`` (largest entry, as :meth:`Invariant.drift` has it, of the quantities with an exact law);
+        by ``look``: ``look_time``, ``sharpness`` and ``flow_sharpness`` (``eta lambda_max``). Where descent stopped
+        early it has the rows before.
 
     Accuracy: distances are right to `reference_error`. They are taken at the rows: what lies between is not seen.
 

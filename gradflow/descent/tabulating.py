@@ -61,7 +61,7 @@ def table_of(flow: AbstractFlow, runs: Runs, num_looks: int) -> xr.Dataset:
     data = (
         _distances(runs) | _losses(problem, runs) | _drifts(flow, runs, times) | _looks(problem, runs, times, num_looks)
     )
-    names = [invariant.name for invariant in invariants_of(flow)]
+    names = [invariant.name for invariant in _claimed(flow)]
     coordinates = {"time": ("time", times, {"long_name": "flow time t", "units": "dimensionless"}), "invariant": names}
     variables = {
         name: (dims, values, {"long_name": label, "units": "dimensionless"})
@@ -119,7 +119,7 @@ def _all_losses(problem: AbstractProblem, rows: Params) -> Array:
 
 
 def _drifts(flow: AbstractFlow, runs: Runs, times: np.ndarray) -> dict[str, Any]:
-    invariants = invariants_of(flow)
+    invariants = _claimed(flow)
     paths = {
         "drift": (runs.descent.params, "drift of the invariant along descent"),
         "halved_drift": (runs.halved.params, "drift along descent, half the learning rate"),
@@ -130,6 +130,11 @@ def _drifts(flow: AbstractFlow, runs: Runs, times: np.ndarray) -> dict[str, Any]
         name: (("time", "invariant"), _drift(invariants, rows, runs.flow.start, times), label)
         for name, (rows, label) in paths.items()
     }
+
+
+def _claimed(flow: AbstractFlow) -> tuple[Invariant, ...]:
+    """What the flow conserves, or shrinks by an exact law: what it does not has no drift to speak of."""
+    return tuple(invariant for invariant in invariants_of(flow) if invariant.decay is not None)
 
 
 def _drift(invariants: tuple[Invariant, ...], rows: Params, start: Params, times: np.ndarray) -> np.ndarray:
