@@ -59,31 +59,35 @@ def _chain_velocity(root: float, target: float) -> Field:
     return velocity
 
 
-def shallow_tanh_velocity(inputs: np.ndarray, outputs: np.ndarray, hidden: int) -> Field:
-    """Minus the gradient of ``1/(2 n) ||Y - W_2 tanh(W_1 X)||^2``."""
+def shallow_velocity(inputs: np.ndarray, outputs: np.ndarray, hidden: int, activation: str = "tanh") -> Field:
+    """Minus the gradient of ``1/(2 n) ||Y - W_2 sigma(W_1 X)||^2``.
+
+    sigma is tanh, or for any other name the centred logistic function ``tanh(x / 2) / 2``.
+    """
     features, samples = inputs.shape
     cut, transposed, scaled = hidden * features, np.ascontiguousarray(inputs.T), outputs / samples
+    size = 1.0 if activation == "tanh" else 0.5
 
     def velocity(y: np.ndarray) -> np.ndarray:
         first, second = y[:cut].reshape(hidden, features), y[cut:].reshape(-1, hidden)
-        units = np.tanh(first @ inputs)
+        units = size * np.tanh(size * (first @ inputs))
         residual = scaled - (second / samples) @ units
         back = second.T @ residual
-        back *= 1.0 - units * units
+        back *= size * size - units * units
         return np.concatenate([(back @ transposed).ravel(), (residual @ units.T).ravel()])
 
     return velocity
 
 
-def residual_velocity(inputs: np.ndarray, outputs: np.ndarray, units: int) -> Field:
-    """Minus the gradient of ``1/(2 n) ||Y - W_l ... W_1 X||^2`` with ``W_k = I + A_k2 A_k1``."""
+def residual_velocity(inputs: np.ndarray, outputs: np.ndarray, units: int, depth: int = 2) -> Field:
+    """Minus the gradient of ``1/(2 n) ||Y - W_l ... W_1 X||^2`` with ``W_k = I + A_k2 A_k1``, or ``I + A_k1``."""
     dim, samples = inputs.shape
     moment, cross = inputs @ inputs.T / samples, outputs @ inputs.T / samples
     eye = np.eye(dim)
 
     def velocity(y: np.ndarray) -> np.ndarray:
-        layers = y.reshape(units, 2, dim, dim)
-        blocks = eye + layers[:, 1] @ layers[:, 0]
+        layers = y.reshape(units, depth, dim, dim)
+        blocks = eye + (layers[:, 1] @ layers[:, 0] if depth == 2 else layers[:, 0])
         left = [eye]
         for block in blocks[::-1]:
             left.append(left[-1] @ block)
@@ -91,8 +95,11 @@ def residual_velocity(inputs: np.ndarray, outputs: np.ndarray, units: int) -> Fi
         out = np.empty_like(layers)
         for index in range(units):
             change = left[units - 1 - index].T @ back
-            out[index, 0] = layers[index, 1].T @ change
-            out[index, 1] = change @ layers[index, 0].T
+            if depth == 2:
+                out[index, 0] = layers[index, 1].T @ change
+                out[index, 1] = change @ layers[index, 0].T
+            else:
+                out[index, 0] = change
             back = back @ blocks[index].T
         return out.reshape(-1)
 

@@ -135,8 +135,8 @@ def digits() -> Problem:
     """digits: deep linear network 64-32-16-10 on ill-conditioned digits, mean loss, weights N(0, 0.2^2)."""
     problem = _regression(gf.networks.Linear((64, 32, 16, 10)), *digits_data(), normalization="mean")
     return _linear(
-        "digits", problem, problem.init(1, scale=0.2), 3e4,
-        title="deep linear network 64-32-16-10 on digits of condition number 1e3, 2720 parameters, t = 3e4",
+        "digits", problem, problem.init(1, scale=0.2), 1e4,
+        title="deep linear network 64-32-16-10 on digits of condition number 1e3, 2720 parameters, t = 1e4",
         is_stiff=True,
         why="many parameters and rates spread over 1e6: too large for cheap factorisations, too stiff for Runge-Kutta",
     )  # fmt: skip
@@ -164,7 +164,7 @@ def tanh() -> Problem:
     return Problem(
         "tanh", "tanh network 10-20-5, teacher and student, 300 parameters, t = 1e6",
         "creeps for ever along flat valleys whose walls stay steep: stiff at every tolerance",
-        True, problem, start, 1e6, fields.shallow_tanh_velocity(inputs, outputs, 20),
+        True, problem, start, 1e6, fields.shallow_velocity(inputs, outputs, 20),
     )  # fmt: skip
 
 
