@@ -244,6 +244,15 @@ def test_the_field_at_the_end_of_a_step_is_handed_on():
     np.testing.assert_allclose(jnp.stack(dense["k1"]), 10.0 * speed, rtol=1e-12)
 
 
+def test_after_a_jump_nothing_handed_on_is_used():
+    solver, term, rates = RKC2(spectral_radius=1.0), diffrax.ODETerm(linear), jnp.array([0.1, 1.0])
+    take = jax.jit(lambda state, jump: solver.step(term, 0.0, 3.0, jnp.ones(2), rates, state, jump)[0])
+    fresh = solver.init(term, 0.0, 3.0, jnp.ones(2), rates)
+    stale = eqx.tree_at(lambda s: s.speed, fresh, jnp.full(2, 7.0))
+    np.testing.assert_array_equal(take(stale, True), take(fresh, False))
+    assert np.abs(take(stale, False) - take(fresh, False)).min() > 0.1
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_radius_underestimated_a_hundredfold_is_noticed_within_the_step(method):
     solver, rates, y0 = method(), jnp.logspace(0, 5, 30), jnp.ones(30)
@@ -256,6 +265,12 @@ def test_a_radius_underestimated_a_hundredfold_is_noticed_within_the_step(method
     assert np.isfinite(error).all()
     assert np.abs(end).max() < 1.0
     assert 0.98e5 < float(state.estimate.radius) < 1.0001e5
+    # An overestimate falls by a tenth with every update, and there is one for every 25 evaluations.
+    for num_evaluations, fall in ((24, 1.0), (25, 0.9), (80, 0.9)):
+        high = eqx.tree_at(lambda s: s.estimate.radius, honest, 3 * honest.estimate.radius)
+        high = eqx.tree_at(lambda s: s.num_evaluations, high, jnp.asarray(num_evaluations))
+        after = one_step(solver, linear, y0, 0.01, rates, high)[3]
+        assert float(after.estimate.radius / honest.estimate.radius) == pytest.approx(3 * fall)
 
 
 def test_a_given_radius_that_is_too_small_is_refused_and_an_adaptive_solve_is_right_all_the_same():
@@ -283,18 +298,23 @@ def test_a_field_that_is_not_finite_gives_an_infinite_error(solver):
         assert np.isposinf(one_step(solver, field, jnp.ones(2), 8.0, jnp.asarray(wall))[1]).all()
 
 
+def test_a_field_that_is_not_finite_at_the_very_end_of_a_tiny_step_gives_an_infinite_error():
+    """The first of two stages ends at a quarter of the step, before the wall."""
+    field = lambda t, y, wall: jnp.where(y < wall, jnp.nan, -jnp.ones_like(y))  # noqa: E731
+    solver = RKC2(spectral_radius=1.0)
+    assert np.isposinf(one_step(solver, field, jnp.ones(1), 1e-9, 1 - 6e-10)[1]).all()
+    assert np.isfinite(one_step(solver, field, jnp.ones(1), 1e-9, 1 - 2e-9)[1]).all()
+
+
 def test_rounding_at_a_minimum_is_not_taken_for_instability():
-    """At the bottom of ``sum rate_i (y_i - 1)^2 / 2`` differences of the field are noise; no step is refused for it."""
-    field = lambda t, y, rates: -rates * (y - 1)  # noqa: E731
-    rates, state = jnp.logspace(0, 3, 8), None
-    for noise in (1e-16, 1e-15, 1e-14, 1e-13):
-        start = 1 + noise * jnp.asarray(np.random.default_rng(1).standard_normal(8))
-        state = state or one_step(RKC2(), field, start, 1.0, rates)[3]
-        state = eqx.tree_at(lambda s: s.speed, state, field(0.0, start, rates))
+    """At the minimum ``y = 1 - shift``, less than an ulp from 1, differences of the field are rounding."""
+    field = lambda t, y, shift: -1e3 * ((y - 1) + shift)  # noqa: E731
+    for ulps in (0.1, 0.3, 0.51, 0.6, 0.8, 1.0, 1.3):
+        shift = jnp.asarray(ulps * 2.0**-53)
         for step in (0.01, 1.0, 100.0):
-            _, error, _, after = one_step(RKC2(), field, start, step, rates, state)
+            _, error, _, state = one_step(RKC2(), field, jnp.ones(3), step, shift)
             assert np.isfinite(error).all()
-            assert float(after.estimate.radius) < 1.01e3
+            assert float(state.estimate.radius) < 1.01e3
 
 
 def symmetric(eigenvalues):

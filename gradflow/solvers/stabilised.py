@@ -243,19 +243,18 @@ class RKC2(AbstractStabilised):
 
     def stability_interval(self, num_stages: Any) -> Any:
         """``(w0 + 1) / w1``."""
-        w0, w1 = _chebyshev_shift(num_stages)
-        return (w0 + 1) / w1
+        excess, w1 = _chebyshev_shift(num_stages)
+        return (2 + excess) / w1
 
     def coefficients(self, stage: Any, num_stages: Any) -> tuple[Any, Any, Any, Any]:
         """``2 b_j w0 / b_{j-1}``, ``-b_j / b_{j-2}``, ``2 b_j w1 / b_{j-1}``, ``-a_{j-1} mu~_j``."""
-        w0, w1 = _chebyshev_shift(num_stages)
-        excess = w0 - 1
+        excess, w1 = _chebyshev_shift(num_stages)
         weight = lambda j: _chebyshev_weight(jnp.maximum(j, 2.0), excess)  # noqa: E731
         now, before, second = weight(stage), weight(stage - 1), weight(stage - 2)
         ratio = now / before
         slope = 2 * w1 * ratio
         shift = 1 - before * _chebyshev_sum(stage - 1, excess, 0)
-        return _from_second(stage, (2 * w0 * ratio, -now / second, slope, -shift * slope), now * w1)
+        return _from_second(stage, (2 * (1 + excess) * ratio, -now / second, slope, -shift * slope), now * w1)
 
 
 class RKL2(AbstractStabilised):
@@ -345,11 +344,11 @@ def _chebyshev_weight(j: Any, excess: Any) -> Any:
 
 
 def _chebyshev_shift(num_stages: Any) -> tuple[Any, Any]:
-    """``w0 = 1 + eps / s^2`` and ``w1 = T_s'(w0) / T_s''(w0)``."""
+    """``w0 - 1 = eps / s^2`` and ``w1 = T_s'(w0) / T_s''(w0)``."""
     square = num_stages * num_stages
     excess = DAMPING / square
     ratio = _chebyshev_sum(num_stages, excess, 1) / _chebyshev_sum(num_stages, excess, 2)
-    return 1 + excess, 3 / (square - 1) * ratio
+    return excess, 3 / (square - 1) * ratio
 
 
 def _legendre_weight(j: Any) -> Any:
