@@ -19,6 +19,7 @@ from gradflow.descent import (
     compare_descent,
     comparing,
     descend,
+    tabulating,
 )
 from gradflow.descent.comparisons import law_through
 from gradflow.descent.judging import judged
@@ -47,7 +48,7 @@ def runs():
     """What a comparison on the chain of two weights computes, at a small learning rate."""
     flow = gf.GradientFlow(CHAIN)
     settings = {"rtol": 1e-10, "atol": 1e-12, "max_steps": 10_000, "progress": False}
-    steps = np.array([0, 1, 5, 20, 60, 100])
+    steps = np.array([0, 1, 2, *range(5, 101, 5)])
     return flow, comparing._run(flow, CHAIN_START, UpdateRule(0.01), steps, None, settings)
 
 
@@ -107,6 +108,14 @@ def test_the_modified_gradient_is_that_of_the_modified_loss(regression):
     assert problem.compact().base.X.shape[1] == 0
 
 
+def test_the_modified_hessian_is_that_of_the_modified_loss():
+    problem = ModifiedProblem(gf.model_problems.get("two_layer_scalar").problem, 0.3)
+    point = np.array([0.7, -0.4])
+    with jax.enable_x64(True):
+        given, automatic = jax.jit(lambda x: (problem.hessian(x), jax.hessian(problem.loss)(x)))(point)
+    np.testing.assert_allclose(given, automatic, rtol=1e-12)
+
+
 def test_the_modified_flow_of_a_quadratic_is_known():
     """Field ``-(1 + gamma / 2) x``; started at rest with momentum it begins at ``(1 + shift) x_0``."""
     for kind in ({}, {"momentum": 0.5}, {"momentum": 0.5, "nesterov": True}):
@@ -163,15 +172,24 @@ def test_the_table_holds_what_was_measured(runs, comparison):
     assert len(table.look) == 3 and all(table[name].attrs["units"] == "dimensionless" for name in table.data_vars)
 
 
-def test_the_largest_learning_rate_is_where_the_tolerance_is_met(comparison):
-    rate = comparison.largest_learning_rate
-    assert 0.01 < rate < 0.02 + 1e-12
+def test_the_largest_learning_rate_is_where_the_tolerance_is_met(runs, comparison):
+    allowed = 1.5 * comparison.relative_distance
+    found = judged(runs[1], comparison.table, allowed)
+    rate = found.largest_learning_rate
+    assert 0.012 < rate < 0.0151
+    assert comparison.largest_learning_rate == 0.02  # nothing is extrapolated beyond twice what was tried
     end = float(comparison.table.time[-1])
     at_rate = descend(CHAIN, CHAIN_START, rate, int(end / rate), save_every=1)
     gap = apart(at_rate.params, states(gf.GradientFlow(CHAIN), CHAIN_START, at_rate.times))
     estimate, uncertainty = comparison.law.distance_at(rate)
-    assert abs(gap - estimate) < 0.15 * estimate and 0 < uncertainty < estimate
-    assert gap < 1.1 * comparison.tolerance * comparison.travelled
+    assert abs(gap - estimate) < max(uncertainty, 0.02 * estimate) and 0 < uncertainty < 0.1 * estimate
+    np.testing.assert_allclose(gap, allowed * comparison.travelled, rtol=0.05)
+
+
+def test_only_what_is_conserved_has_a_drift(regression):
+    network = gf.networks.Shallow((2, 3, 2), "tanh")
+    flow = gf.GradientFlow(gf.Regression(network, regression.X, regression.Y))
+    assert gf.invariants_of(flow) != () and tabulating._claimed(flow) == ()
 
 
 def test_the_law_goes_through_both_distances():
@@ -243,6 +261,17 @@ def test_descent_that_blows_up_is_a_no():
     assert found.trusted is False and found.descent.status is DescentStatus.DIVERGED
     assert found.sharpest > 2 and np.isfinite(found.table.distance).all()
     assert any("descent made all its steps" in statement for statement in found.failed)
+
+
+def test_descent_that_broke_off_is_a_no_however_near_it_was(runs):
+    flow, computed = runs
+    broken = computed._replace(
+        descent=dataclasses.replace(computed.descent, status=DescentStatus.ESCAPED), num_common=2
+    )
+    found = judged(broken, table_of(flow, broken, 1), 0.02)
+    assert found.trusted is False and found.hypotheses[-1].holds is None
+    lost = broken._replace(flow=dataclasses.replace(computed.flow, status=Status.ESCAPED))
+    assert judged(lost, table_of(flow, lost, 1), 0.02).trusted is None
 
 
 def test_a_start_that_does_not_move_shows_nothing():

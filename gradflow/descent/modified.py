@@ -11,13 +11,14 @@ from typing import Any, Self
 import equinox as eqx
 import jax
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from gradflow import checks
 from gradflow.descent.rules import UpdateRule
 from gradflow.flow import AbstractFlow, GradientFlow
 from gradflow.precision import as_params, in_double
-from gradflow.problem import AbstractProblem
+from gradflow.problem import AbstractProblem, check_dense
 from gradflow.types import Array, Params, Scalar
 
 
@@ -64,6 +65,17 @@ class ModifiedProblem(AbstractProblem):
         gradient = self.base.gradient(params)
         bent = jax.jvp(self.base.gradient, (params,), (gradient,))[1]
         return jax.tree.map(lambda first, second: first + 0.5 * self.penalty * second, gradient, bent)
+
+    @in_double
+    def hessian(self, params: Params) -> Float[Array, "n n"]:
+        """The dense Hessian, parameters flattened row-major in acting order: the derivative of :meth:`gradient`.
+
+        Raises:
+            InputError: too many parameters, see :meth:`AbstractProblem.hessian`.
+        """
+        flat, unravel = ravel_pytree(as_params(params, name="params"))
+        check_dense(flat.size)
+        return jax.jacfwd(lambda vector: ravel_pytree(self.gradient(unravel(vector)))[0])(flat)
 
 
 class ModifiedFlow(AbstractFlow):
