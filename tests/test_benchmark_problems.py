@@ -67,7 +67,7 @@ def _agrees(velocity, problem, rng):
     np.testing.assert_allclose(velocity(point), -slope, rtol=1e-11, atol=1e-12 * np.abs(slope).max())
 
 
-@pytest.mark.parametrize("widths", [(3, 2, 2), (1, 1, 1, 1)])
+@pytest.mark.parametrize("widths", [(3, 2), (3, 2, 2), (1, 1, 1, 1)])
 def test_linear_field_by_hand_is_the_flows(modules, widths):
     rng = np.random.default_rng(1)
     data = rng.standard_normal((widths[0], 7)), rng.standard_normal((widths[-1], 7))

@@ -27,7 +27,7 @@ def linear_velocity(shapes: Shapes, root: np.ndarray, target: np.ndarray) -> Fie
     def velocity(y: np.ndarray) -> np.ndarray:
         layers = [y[piece].reshape(shape) for piece, shape in pieces]
         left = [layers[last]]
-        for layer in layers[last - 1 :: -1]:
+        for layer in layers[:last][::-1]:
             left.append(left[-1] @ layer)
         back = (target - left[last] @ root) @ root.T
         out = np.empty_like(y)
