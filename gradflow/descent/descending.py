@@ -268,7 +268,7 @@ class _Run:
         self.state = state
         self.steps += ahead[:count].tolist()
         self.losses += losses[:count].tolist()
-        self.rows += [jax.tree.map(lambda leaf, i=index: leaf[i].copy(), rows) for index in range(count)]
+        self.rows += [jax.tree.map(lambda leaf, i=index: np.array(leaf[i]), rows) for index in range(count)]
 
     def _refusal(self) -> DescentStatus:
         """Why the iterate that was tried last is not one."""

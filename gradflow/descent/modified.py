@@ -134,7 +134,7 @@ class ModifiedFlow(AbstractFlow):
 
         Without momentum that is W_0 itself.
         """
-        return jax.tree.map(lambda leaf, lag: np.asarray(leaf) + lag, as_params(params0), self._lag(params0))
+        return jax.tree.map(lambda leaf, lag: np.asarray(leaf + lag), as_params(params0), self._lag(params0))
 
     @in_double
     def iterates(self, params0: Params, steps: Any, rows: Params) -> Params:
@@ -153,7 +153,7 @@ class ModifiedFlow(AbstractFlow):
         shift, params0 = self.rule.shift, as_params(params0)
         if shift == 0.0:
             return jax.tree.map(np.zeros_like, params0)
-        return jax.tree.map(lambda leaf: shift * np.asarray(leaf), _gradient(self.problem.base, params0))
+        return jax.tree.map(lambda leaf: np.asarray(shift * leaf), _gradient(self.problem.base, params0))
 
 
 @eqx.filter_jit
