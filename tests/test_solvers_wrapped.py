@@ -1,0 +1,264 @@
+"""Solvers that correct another solver's steps: back to the invariants, and down the loss."""
+
+import functools
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gradflow as gf
+from gradflow.invariants import invariants_of
+from gradflow.solvers.projection import Projected, conserved_values, project, projected
+from gradflow.solvers.relaxation import Relaxed
+from gradflow.solvers.wrapping import step_energy
+
+FIELD = diffrax.ODETerm(lambda t, y, flow: flow.vector_field(y))
+LOOSE = diffrax.PIDController(rtol=1e-3, atol=1e-5)
+
+
+@pytest.fixture(autouse=True)
+def double():
+    with jax.enable_x64(True):
+        yield
+
+
+@functools.cache
+def flows():
+    """One of each kind of invariant: matrices, potentials of tanh (orthogonal columns), norms of ReLU units."""
+    rng = np.random.default_rng(3)
+    shallow = functools.partial(gf.networks.Shallow, widths=(2, 3, 2))
+    problems = {
+        "linear": gf.Regression(gf.networks.Linear(widths=(2, 3, 2)), rng.normal(size=(2, 5)), rng.normal(size=(2, 5))),
+        "sigmoid": gf.Regression(shallow(activation="tanh"), np.eye(2), rng.normal(size=(2, 2))),
+        "relu": gf.Regression(shallow(activation="relu"), rng.normal(size=(2, 6)), rng.normal(size=(2, 6))),
+    }
+    return {name: (gf.GradientFlow(problem), problem.init(2, scale=1.0)) for name, problem in problems.items()}
+
+
+@eqx.filter_jit
+def run(term, solver, start, controller, args, measure, end, step=None):
+    """`measure` at the start and after every accepted step, the end, and the solution's statistics."""
+    saved = (
+        diffrax.SubSaveAt(t0=True, steps=True, fn=lambda t, y, _: measure(y)),
+        diffrax.SubSaveAt(t1=True, ts=jnp.array([0.37]) * end),
+    )
+    solution = diffrax.diffeqsolve(
+        term, solver, 0.0, end, step, start, args=args, saveat=diffrax.SaveAt(subs=list(saved)), max_steps=512,
+        stepsize_controller=controller, throw=False,
+    )  # fmt: skip
+    return solution.ts[0], solution.ys[0], solution.ys[1], solution.stats, diffrax.is_okay(solution.result)
+
+
+def drift(found):
+    times, values, *_ = found
+    values = np.asarray(values)[np.isfinite(times)]
+    return np.max(np.abs(values - values[0]))
+
+
+def test_projection_removes_the_drift_that_the_plain_solver_has():
+    flow, start = flows()["linear"]
+    wrapped = projected(diffrax.Tsit5(), flow)
+    measure, compact = wrapped.constraint, flow.compact()
+    plain = run(FIELD, diffrax.Tsit5(), start, LOOSE, compact, measure, jnp.asarray(0.5))
+    kept = run(FIELD, wrapped, start, LOOSE, compact, measure, jnp.asarray(0.5))
+    assert kept[-1]
+    assert drift(plain) > 1e-4
+    assert drift(kept) < 1e-13
+    accepted = [int(found[3]["num_accepted_steps"]) for found in (plain, kept)]
+    assert abs(accepted[0] - accepted[1]) <= 0.1 * accepted[0]
+    for one, other in zip(jax.tree.leaves(plain[2]), jax.tree.leaves(kept[2]), strict=True):
+        np.testing.assert_allclose(one, other, atol=0.02)
+
+
+@pytest.mark.parametrize(("name", "end"), [("sigmoid", 0.5), ("relu", 0.1)])
+def test_projection_keeps_potentials_and_norms_of_units(name, end):
+    """The control is a plain solver of order 2 with sixteen steps."""
+    flow, start = flows()[name]
+    wrapped = projected(diffrax.Tsit5(), flow)
+    kept = run(FIELD, wrapped, start, LOOSE, flow.compact(), wrapped.constraint, jnp.asarray(end))
+    assert kept[-1]
+    assert len(np.unique(kept[0][np.isfinite(kept[0])])) > 5
+    assert drift(kept) < 1e-12
+    control = run(
+        FIELD, diffrax.Heun(), start, diffrax.ConstantStepSize(), flow.compact(), wrapped.constraint, jnp.asarray(end),
+        jnp.asarray(end / 16),
+    )  # fmt: skip
+    assert drift(control) > 1e-4
+
+
+def chain_loss(y):
+    return 0.5 * (y[0] * y[1] - 1.0) ** 2
+
+
+CHAIN = diffrax.ODETerm(lambda t, y, args: -args * jax.grad(chain_loss)(y))
+START = np.array([1.6, 0.4])
+
+
+def hyperbola(y):
+    """``a^2 - b^2``, three times: once scaled and once with the part that vanishes to second order."""
+    value = y[0] ** 2 - y[1] ** 2
+    return {"twice": jnp.stack([value, -3.0 * value]), "square": (value - 2.4) ** 2}
+
+
+@functools.cache
+def chain_solution(end):
+    """By a solver of order 8 at the smallest tolerance."""
+    with jax.enable_x64(True):
+        controller = diffrax.PIDController(rtol=1e-13, atol=1e-14)
+        return np.asarray(
+            diffrax.diffeqsolve(
+                CHAIN, diffrax.Dopri8(), 0.0, end, None, jnp.asarray(START), args=1.0, stepsize_controller=controller
+            ).ys[-1]
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [Projected(diffrax.Tsit5(), hyperbola), Relaxed(diffrax.Tsit5(), chain_loss), Relaxed(diffrax.Bosh3(), chain_loss)],
+    ids=["projected tsit5", "relaxed tsit5", "relaxed bosh3"],
+)
+def test_corrections_keep_the_order(solver):
+    end, errors, counts = 2.0, [], (20, 40)
+    for count in counts:
+        found = run(
+            CHAIN, solver, jnp.asarray(START), diffrax.ConstantStepSize(), jnp.asarray(1.0), chain_loss,
+            jnp.asarray(end), jnp.asarray(end / count),
+        )  # fmt: skip
+        assert found[-1]
+        errors.append(np.linalg.norm(np.asarray(found[2])[-1] - chain_solution(end)))
+    assert np.log2(errors[0] / errors[1]) > solver.order(None) - 0.3
+
+
+def test_an_exact_relation_is_kept_exactly_and_interpolation_ends_there():
+    solver = Projected(diffrax.Tsit5(), hyperbola)
+    zero, start = jnp.zeros(()), jnp.asarray(START)
+    state = solver.init(CHAIN, zero, 0.5, start, 1.0)
+    end, error, dense, _, result = solver.step(CHAIN, zero, jnp.asarray(0.5), start, 1.0, state, False)
+    assert diffrax.is_okay(result)
+    assert abs(end[0] ** 2 - end[1] ** 2 - 2.4) < 1e-15
+    inner, estimate, inner_dense, _, _ = solver.solver.step(
+        CHAIN, zero, jnp.asarray(0.5), start, 1.0, state[0], True
+    )  # fmt: skip
+    moved = np.abs(end - inner)
+    assert np.all(moved > 1e-9)
+    np.testing.assert_allclose(error, np.maximum(np.abs(estimate), moved), rtol=1e-6)
+    interpolation = solver.interpolation_cls(t0=zero, t1=jnp.asarray(0.5), **dense)
+    np.testing.assert_allclose(interpolation.evaluate(jnp.asarray(0.5)), end, atol=1e-15)
+    slope = (interpolation.evaluate(jnp.asarray(0.5)) - interpolation.evaluate(jnp.asarray(0.5 - 1e-6))) / 1e-6
+    np.testing.assert_allclose(slope, CHAIN.vf(zero, end, 1.0), atol=1e-4)
+    lost = chain_loss(start) - chain_loss(inner)
+    assert abs(dense["energy"] / lost - 1) < 0.01
+    speeds = CHAIN.vf(zero, start, 1.0), CHAIN.vf(zero, inner, 1.0)
+    assert step_energy(diffrax.Tsit5(), inner_dense, jnp.asarray(0.5), speeds) == dense["energy"]
+    trapezoid = 0.25 * sum(float(jnp.sum(speed**2)) for speed in speeds)
+    assert abs(step_energy(diffrax.Tsit5(), {}, jnp.asarray(0.5), speeds) - trapezoid) < 1e-15
+
+
+def test_the_projection_is_the_nearest_point():
+    """On the circle: the direction stays, the length is restored; the target is the start's, not the step's."""
+    value = lambda y: jnp.sum(y**2)[None]  # noqa: E731
+    point, is_good = project(value, jnp.array([3.1, 4.2]), jnp.array([25.0]))
+    assert is_good
+    np.testing.assert_allclose(point, 5 * np.array([3.1, 4.2]) / np.hypot(3.1, 4.2), rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [lambda y: jnp.sum(y**2) + 1.0, lambda y: jnp.array([y[0], y[0] + 1e-3 * y[1] ** 2]), lambda y: jnp.log(-y[0])],
+    ids=["no such point", "contradictory", "not a number"],
+)
+def test_what_cannot_be_restored_is_an_infinite_error(constraint):
+    """No such point; contradictory values; not a number."""
+    target = jnp.array([0.5]) if constraint(START).ndim == 0 else jnp.array([1.0, 0.0])
+    value = lambda y: jnp.atleast_1d(constraint(y))  # noqa: E731
+    assert not project(value, jnp.asarray(START), target)[1]
+    solver, zero = Projected(diffrax.Heun(), constraint), jnp.zeros(())
+    state = solver.init(CHAIN, zero, 0.1, jnp.asarray(START), 1.0)
+    _, error, _, _, result = solver.step(
+        CHAIN, zero, jnp.asarray(0.1), jnp.asarray(START), 1.0, (state[0], target), False
+    )  # fmt: skip
+    assert np.isinf(error).all()
+    assert not diffrax.is_okay(result)
+
+
+def test_symmetric_matrices_are_kept_once_and_data_of_equal_names_apart():
+    flow, start = flows()["linear"]
+    invariants = [found for found in invariants_of(flow) if found.decay == 0.0]
+    values = conserved_values(invariants)
+    assert [found.name for found in invariants][:2] == ["C_1", "c_1"]
+    assert values.is_symmetric[0]
+    assert not values.is_symmetric[1]
+    assert values(start).shape == (6 + 1,)
+    again = conserved_values(invariants_of(flows()["linear"][0]))
+    assert values.functions[0] != again.functions[0], "compiled code must not take one problem's data for another's"
+
+
+def test_wrong_calls_are_refused():
+    landscape = gf.GradientFlow(gf.Landscape(chain_loss))
+    with pytest.raises(gf.checks.InputError, match="`flow` must conserve something that is known"):
+        projected(diffrax.Tsit5(), landscape)
+    with pytest.raises(gf.checks.InputError, match="`solver` must be an adaptive diffrax solver"):
+        Relaxed(diffrax.Euler())
+
+
+def valley(y):
+    """Rosenbrock's valley in four variables."""
+    return jnp.sum(100 * (y[1:] - y[:-1] ** 2) ** 2 + (1 - y[:-1]) ** 2)
+
+
+VALLEY = diffrax.ODETerm(lambda t, y, args: -jax.grad(valley)(y))
+
+
+def test_the_loss_never_climbs_where_the_plain_solver_does():
+    """At tolerance 0.1 in a narrow valley; what is allowed is rounding above the lowest loss so far."""
+    start, controller = jnp.array([-1.2, 1.0, -0.5, 0.8]), diffrax.PIDController(rtol=0.1, atol=0.1)
+    climbs, inner = {}, diffrax.Tsit5()
+    for name, solver in {"plain": inner, "relaxed": Relaxed(inner, valley)}.items():
+        times, losses, *_ = run(VALLEY, solver, start, controller, None, valley, jnp.asarray(0.3))
+        losses = np.asarray(losses)[np.isfinite(times)]
+        climbs[name] = np.max(losses[1:] - np.minimum.accumulate(losses)[:-1])
+    assert climbs["plain"] > 1e-3
+    assert climbs["relaxed"] <= 1e-13
+
+
+def test_relaxation_balances_the_loss_with_the_energy_of_the_step():
+    zero, start, step = jnp.zeros(()), jnp.asarray(START), jnp.asarray(0.2)
+    for loss, args in ((chain_loss, 1.0), (lambda y: 1e9 + chain_loss(y), 1.0)):
+        solver = Relaxed(diffrax.Bosh3(), loss)
+        state = solver.init(CHAIN, zero, step, start, args)
+        end, error, dense, after, _ = solver.step(CHAIN, zero, step, start, args, state, False)
+        plain = diffrax.Bosh3().step(CHAIN, zero, step, start, args, state[0], True)[0]
+        imbalance = [abs(float(chain_loss(start) - chain_loss(y) - dense["energy"])) for y in (plain, end)]
+        assert imbalance[0] > 1e-4
+        # A loss known to 1e-7 only is balanced to that.
+        assert imbalance[1] < (1e-14 if loss is chain_loss else 1e-5)
+        direction = (end - plain) / jnp.linalg.norm(end - plain)
+        speed = CHAIN.vf(zero, plain, args)
+        assert abs(abs(jnp.dot(direction, speed)) / jnp.linalg.norm(speed) - 1) < 1e-9
+        assert np.all(error >= np.abs(end - plain))
+        assert abs(after[1] / loss(end) - 1) < 1e-13
+
+
+def test_a_climbing_step_has_an_infinite_error():
+    """The reversed flow climbs with every step; a stationary point does not, however its loss is rounded."""
+    zero, step = jnp.zeros(()), jnp.asarray(0.01)
+    solver = Relaxed(diffrax.Tsit5(), chain_loss)
+    for point, args, is_climbing in ((START, -1.0, True), (START, 1.0, False), ([2.0, 0.5], -1.0, False)):
+        start = jnp.asarray(point)
+        state = solver.init(CHAIN, zero, step, start, args)
+        _, error, _, _, result = solver.step(CHAIN, zero, step, start, args, state, False)
+        assert bool(np.isinf(error).all()) is is_climbing
+        assert bool(diffrax.is_okay(result)) is not is_climbing
+
+
+def test_relaxation_reaches_the_rounding_of_the_minimum_and_goes_on():
+    """The loss of the flow's own problem; at 1e-30 it is rounding, and no step may be refused for that."""
+    flow, start = flows()["sigmoid"]
+    found = run(FIELD, Relaxed(diffrax.Tsit5()), start, LOOSE, flow.compact(), flow.problem.loss, jnp.asarray(40.0))
+    losses = np.asarray(found[1])[np.isfinite(found[0])]
+    assert found[-1]
+    assert losses[-1] < 1e-26
+    assert np.max(losses[1:] - np.minimum.accumulate(losses)[:-1]) <= 1e-26
