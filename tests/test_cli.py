@@ -18,7 +18,7 @@ import warnings
 
 import numpy as np
 import pytest
-from command_lines import SAMPLES, TINY, call, environment, files_in, process, script, tiny_arrays, write_tiny
+from command_lines import SAMPLES, TINY, Answer, call, environment, files_in, process, script, tiny_arrays, write_tiny
 
 import gradflow as gf
 from gradflow import __main__ as program
@@ -445,15 +445,15 @@ def test_an_error_without_words_is_said_by_its_name(monkeypatch, capsys):
 # --- Ctrl-C -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_ctrl_c_saves_what_was_reached(tmp_path):
-    """The signal comes from inside the third chunk of steps, so that its moment does not depend on the machine."""
-    words = [*TINY, "--solver", "bosh3", "--rtol", "1e-12"]
-    text = f"""
+LONG = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it switched off
 from gradflow import integration
 from gradflow.__main__ import main
+sys.argv = ["gradflow", *words, "--rtol", "1e-14", "--out", "long"]
+assert main() == 0
+print("long run done", flush=True)
+print("long run done", file=sys.stderr, flush=True)
 advance, chunks = integration.advance, []
 def interrupted(*args):
     chunks.append(args)
@@ -461,11 +461,31 @@ def interrupted(*args):
         os.kill(os.getpid(), signal.SIGINT)
     return advance(*args)
 integration.advance = interrupted
-sys.argv = ["gradflow", *{words}]
+sys.argv = ["gradflow", *words, "--rtol", "1e-12", "--out", "interrupted"]
 sys.exit(main())
 """
-    answer = script(text, tmp_path)
-    study = _study()
+
+
+@pytest.fixture(scope="module")
+def long_runs(tmp_path_factory):
+    """A process that runs twice, its standard error on a terminal: to the end, and with Ctrl-C in the third chunk.
+
+    The signal comes from inside the chunk, so that its moment does not depend on the machine.
+    """
+    folder = tmp_path_factory.mktemp("long")
+    write_tiny(folder)
+    text = f"words = {[*TINY, '--solver', 'bosh3']}\n{LONG}"
+    with (folder / "out.txt").open("w") as out:
+        code, err = _on_a_terminal(["-c", text], folder, stdout=out, NO_COLOR="1")
+    done = "long run done\n"
+    outs, errs = (folder / "out.txt").read_text().split(done), err.replace("\r\n", "\n").split(done)
+    return folder, Answer(0, outs[0], errs[0]), Answer(code, outs[1], errs[1])
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_what_was_reached(long_runs):
+    folder, _, answer = long_runs
+    study = _study(folder / "interrupted")
     assert answer.code == ExitCode.INTERRUPTED == 130
     assert "interrupted at t = " in answer.err
     assert answer.err.count("interrupted; naming and saving what was reached ...\n") == 1
@@ -474,6 +494,16 @@ sys.exit(main())
     assert study.trajectory.status is gf.Status.INTERRUPTED
     assert study.trajectory.num_accepted >= 256
     assert study.trajectory.end_time > 0.0
+
+
+@pytest.mark.slow
+def test_a_long_run_shows_its_progress_on_a_terminal_and_cleans_up(long_runs):
+    _, answer, _ = long_runs
+    bars = re.findall(r"\rintegrating: \d+ steps \[[^\r]*\|grad\| = [^\r]*\]", answer.err)
+    assert len(bars) > 2
+    last = answer.err.rindex("\rintegrating: ")
+    assert re.match(r"\rintegrating: [^\r]*\r +\r", answer.err[last:])
+    assert "\r" not in answer.out
 
 
 def test_ctrl_c_while_drawing_costs_pictures_and_no_results(monkeypatch, capsys):
@@ -627,14 +657,12 @@ def test_warnings_of_others_go_their_usual_way(capsys):
     assert capsys.readouterr().err == "    note: ours\n"
 
 
-def _on_a_terminal(words, cwd, **env):
-    """What a terminal gets from a command."""
+def _on_a_terminal(words, cwd, stdout=None, **env):
+    """Exit code of Python with these words, and what a terminal gets: its output and errors, or the errors alone."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    command = [sys.executable, "-m", "gradflow", *map(str, words)]
-    with subprocess.Popen(
-        command, cwd=cwd, env=environment(TERM="xterm", **env), stdout=slave, stderr=slave, stdin=slave
-    ) as started:
+    command, env = [sys.executable, *map(str, words)], environment(TERM="xterm", **env)
+    with subprocess.Popen(command, cwd=cwd, env=env, stdout=stdout or slave, stderr=slave, stdin=slave) as started:
         os.close(slave)
         chunks = []
         while True:
@@ -650,19 +678,8 @@ def _on_a_terminal(words, cwd, **env):
 
 
 def test_no_color_is_respected_on_a_terminal(tmp_path):
-    plain = _on_a_terminal(["run", "--help"], tmp_path, NO_COLOR="1")
-    coloured = _on_a_terminal(["run", "--help"], tmp_path, NO_COLOR=None)
+    plain = _on_a_terminal(["-m", "gradflow", "run", "--help"], tmp_path, NO_COLOR="1")
+    coloured = _on_a_terminal(["-m", "gradflow", "run", "--help"], tmp_path, NO_COLOR=None)
     assert plain[0] == coloured[0] == 0
     assert "\x1b[" not in plain[1]
     assert "\x1b[" in coloured[1]
-
-
-@pytest.mark.slow
-def test_a_long_run_shows_its_progress_on_a_terminal_and_cleans_up(tmp_path):
-    words = [*TINY, "--solver", "bosh3", "--rtol", "1e-14"]
-    code, text = _on_a_terminal(words, tmp_path, NO_COLOR="1")
-    assert code == ExitCode.OK
-    bars = re.findall(r"\rintegrating: \d+ steps \[[^\r]*\|grad\| = [^\r]*\]", text)
-    assert len(bars) > 2
-    last = text.rindex("\rintegrating: ")
-    assert re.match(r"\rintegrating: [^\r]*\r +\r", text[last:])

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -351,19 +352,28 @@ def test_a_run_whose_chunks_all_fail_has_no_table(capsys, monkeypatch):
     assert "chunk 0: no memory" in answer.err
 
 
+KILLED = """
+import sys
+from gradflow.__main__ import main
+from gradflow.basins import estimating
+estimating.MOST = 4096
+sys.exit(main())
+"""
+
+
 @pytest.mark.slow
-def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, capsys):
-    words = ["basins", "--problem", "double_well", "--samples", "150000", "--rechecked", "0"]
-    command = [sys.executable, "-m", "gradflow", *words]
-    options = {"cwd": tmp_path, "env": environment(), "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([*command, "--folder", "run"], **options) as killed:
-        parts = tmp_path / "run" / "parts"
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(estimating, "MOST", 4096)
+    words = [*WELL, "--samples", "40000"]
+    command, parts = [sys.executable, "-c", KILLED, *words, "--folder", "run"], tmp_path / "run" / "parts"
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL) as killed:
         while killed.poll() is None and not (parts.is_dir() and any(parts.glob("part-*.npz"))):
-            time.sleep(0.02)
+            time.sleep(0.005)
         killed.kill()
-    resumed = subprocess.run([*command, "--folder", "run"], **options, check=True).stdout
     assert killed.returncode == -signal.SIGKILL
-    assert resumed.decode() == call(capsys, *words).out
+    resumed = call(capsys, *words, "--folder", "run")
+    assert re.search("holds [1-9] finished part", resumed.err)
+    assert resumed.out == call(capsys, *words).out
 
 
 def test_signals_are_heard_beside_their_handler(monkeypatch):
