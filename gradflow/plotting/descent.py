@@ -29,7 +29,7 @@ from gradflow.plotting.axes import (
 )
 from gradflow.plotting.styles import GREY, OKABE_ITO, REFERENCE_DASH, ordered_colors, series_styles
 
-RATE_LABEL = "learning rate $\\eta$ (dimensionless)"
+RATE_LABEL = "rate $\\eta$ (dimensionless)"
 
 MODIFIED_DASH = (0, (1, 1))
 """Dash of what belongs to the modified flow."""
