@@ -99,7 +99,7 @@ def balanced(
 
     Newton's method for mu as long as ``|L(y1' + mu f) - target|`` falls; found when it is below `noise`.
     """
-    direction = step.speed_at_end
+    direction = step.field.value(step.end)
 
     def look(share: Scalar) -> tuple[Scalar, Scalar]:
         return jax.jvp(loss, (step.end + share * direction,), (direction,))

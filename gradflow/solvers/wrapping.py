@@ -21,14 +21,12 @@ from gradflow.types import Array, Params, Scalar
 
 
 class Step(eqx.Module):
-    """A step of the wrapped solver on flat vectors: field, length, ends, the field there, and the energy dissipated."""
+    """A step of the wrapped solver on flat vectors: field, length, ends, and the energy dissipated."""
 
     field: FlatField
     length: Scalar
     start: Float[Array, " n"]
     end: Float[Array, " n"]
-    speed_at_start: Float[Array, " n"]
-    speed_at_end: Float[Array, " n"]
     energy: Scalar
 
 
@@ -107,22 +105,21 @@ class AbstractCorrected(AbstractFlowSolver, diffrax.AbstractWrappedSolver):
         field = FlatField(terms, t0, y0, args)
         length = jnp.asarray(terms.contr(t0, t1), field.flat.dtype)
         end = ravel_pytree(y1)[0]
-        speeds = field.value(field.flat), field.value(end)
-        energy = step_energy(self.solver, dense, length, speeds)
-        done = self.correct(Step(field, length, field.flat, end, *speeds, energy), memory, args)
+        energy = step_energy(self.solver, dense, length, field, end)
+        done = self.correct(Step(field, length, field.flat, end, energy), memory, args)
         is_good = done.is_good & jnp.isfinite(done.end).all()
         if error is not None:
             flat = jnp.maximum(jnp.abs(ravel_pytree(error)[0]), jnp.abs(done.end - end))
             error = field.unravel(jnp.where(is_good, flat, jnp.inf))
         failed = diffrax.RESULTS.where(is_good, diffrax.RESULTS.successful, diffrax.RESULTS.nonlinear_divergence)
         result = diffrax.RESULTS.where(diffrax.is_okay(result), failed, result)
-        ends, ends_speeds = (field.flat, done.end), (speeds[0], field.value(done.end))
-        dense = dense_info(field, length, ends, ends_speeds, energy)
+        speeds = jax.vmap(field.value)(jnp.stack([field.flat, done.end]))
+        dense = dense_info(field, length, (field.flat, done.end), (speeds[0], speeds[1]), energy)
         return field.unravel(done.end), error, dense, (inner, done.memory), result
 
 
 def step_energy(
-    solver: diffrax.AbstractSolver, dense: dict[str, Any], length: Scalar, speeds: tuple[Array, Array]
+    solver: diffrax.AbstractSolver, dense: dict[str, Any], length: Scalar, field: FlatField, end: Float[Array, " n"]
 ) -> Scalar:
     """``int ||f||^2 dt`` over a step by the solver's own weights, ``h sum_i b_i ||f(Y_i)||^2``; else trapezoidal."""
     if "energy" in dense:
@@ -132,4 +129,4 @@ def step_energy(
         squares = jnp.sum(jax.vmap(lambda k: ravel_pytree(k)[0])(dense["k"]) ** 2, axis=1)
         total = jnp.dot(jnp.asarray(tableau.b_sol, squares.dtype), squares)
         return jnp.where(length == 0, 0.0, total / jnp.where(length == 0, 1.0, length))
-    return 0.5 * length * (jnp.sum(speeds[0] ** 2) + jnp.sum(speeds[1] ** 2))
+    return 0.5 * length * jnp.sum(jax.vmap(field.value)(jnp.stack([field.flat, end])) ** 2)
