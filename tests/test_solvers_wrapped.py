@@ -163,6 +163,13 @@ def test_the_values_aimed_at_are_those_of_the_start():
     assert abs(end[0] ** 2 - end[1] ** 2 - 2.4) < 1e-15
 
 
+@pytest.mark.parametrize("solver", [PROJECTED, RELAXED], ids=["projected", "relaxed"])
+def test_the_next_step_starts_with_the_field_at_the_corrected_point(solver):
+    """Tsit5 hands on the field at the end of its own step: that would be the field elsewhere."""
+    middle, *_ = steps(solver, 0.5)
+    np.testing.assert_allclose(steps(solver, 0.5, 2)[0], steps(solver, 0.5, start=middle)[0], atol=1e-14)
+
+
 def test_the_projection_is_the_nearest_point():
     """On the circle: the direction stays, the length is restored; the target is the start's, not the step's."""
     value = lambda y: jnp.sum(y**2)[None]  # noqa: E731
