@@ -8,6 +8,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+import problems
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 MARKERS = "osD^vP<X>ph8d"
 
@@ -31,10 +33,14 @@ def write(folder: Path, stem: str, rows: list[Any], names: list[str]) -> list[tu
 
 
 def work(row: Any) -> float | None:
-    """Gradients plus twice the Hessian-vector products: a product costs about two gradients. None where not counted."""
+    """Evaluations in units of a gradient: two for a Hessian-vector product, n for a dense Hessian. None if not counted.
+
+    n is what differences would cost, and somewhat less than compiled forward differentiation does.
+    """
     if "gradients" not in row.counts:
         return None
-    return float(row.counts["gradients"] + 2 * row.counts.get("products", 0))
+    counts, dim = row.counts, problems.get(row.problem).dim
+    return float(counts["gradients"] + 2 * counts.get("products", 0) + dim * counts.get("hessians", 0))
 
 
 def _draw(image: Path, rows: list[Any], names: list[str], kind: str) -> None:
@@ -62,7 +68,7 @@ def _draw(image: Path, rows: list[Any], names: list[str], kind: str) -> None:
         panel.xaxis.set_minor_formatter(NullFormatter())
         panel.grid(True, which="major", color="0.9")
     for panel in axes[:, 0]:
-        panel.set_ylabel("CPU seconds" if kind == "time" else "gradients + 2 products")
+        panel.set_ylabel("CPU seconds" if kind == "time" else "gradients + 2 products + n Hessians")
     for index in range(len(names)):
         if index + columns >= len(names):
             axes.flat[index].set_xlabel("achieved error (more accurate to the right)")
