@@ -78,7 +78,7 @@ def test_captured_counts_of_a_batch_are_those_that_theory_recognises(deep_points
 
 
 def largest_terms(state):
-    """``||R||^2 a^2 + (||R|| |product| + ||T||) ||R|| b`` at R = I, a and b the largest products of two and one layers."""
+    """``||R||^2 a^2 + (||R|| |product| + ||T||) ||R|| b`` at R = I, a, b the largest products of two and one layers."""
     norms = [np.linalg.norm(layer, 2) for layer in state]
     a, b = (max(np.prod(chosen) for chosen in itertools.combinations(norms, count)) for count in (2, 1))
     return a**2 + (np.prod(norms) + 2.0) * b

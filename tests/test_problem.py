@@ -31,6 +31,14 @@ def _plain_loss(weights, X, Y):
     return 0.5 * jnp.sum((outputs - Y) ** 2)
 
 
+@jax.jit
+def _automatic(weights, X, Y):
+    """Loss, gradient and Hessian by automatic differentiation, compiled once per shapes."""
+    flat, unravel = ravel_pytree(weights)
+    loss, gradient = jax.value_and_grad(_plain_loss)(weights, X, Y)
+    return loss, gradient, jax.hessian(lambda vector: _plain_loss(unravel(vector), X, Y))(flat)
+
+
 @pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("widths", WIDTHS)
 @pytest.mark.parametrize("rank", [None, 1])
@@ -38,9 +46,7 @@ def test_hand_written_derivatives_equal_automatic_ones(widths, rank):
     X, Y, weights = _random(widths, rank=rank)
     problem = gf.Regression(gf.networks.Linear(widths), X, Y)
     with jax.enable_x64(True):
-        flat, unravel = ravel_pytree(tuple(jnp.asarray(w) for w in weights))
-        loss, gradient = jax.jit(jax.value_and_grad(lambda w: _plain_loss(w, X, Y)))(unravel(flat))
-        hessian = np.asarray(jax.jit(jax.hessian(lambda v: _plain_loss(unravel(v), X, Y)))(flat))
+        loss, gradient, hessian = jax.tree.map(np.asarray, _automatic(weights, X, Y))
     np.testing.assert_allclose(problem.loss(weights), loss, rtol=1e-12)
     for ours, theirs in zip(problem.gradient(weights), gradient, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-12 * np.abs(theirs).max())
