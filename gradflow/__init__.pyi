@@ -6,6 +6,7 @@ from . import critical_points as critical_points
 from . import critical_sets as critical_sets
 from . import curvature as curvature
 from . import datasets as datasets
+from . import descent as descent
 from . import engines as engines
 from . import ensemble as ensemble
 from . import initial_laws as initial_laws
@@ -35,6 +36,11 @@ from .convergence import observed_rate as observed_rate
 from .critical_points import CriticalPoint as CriticalPoint
 from .critical_points import classify as classify
 from .critical_sets import critical_values as critical_values
+from .descent import Descent as Descent
+from .descent import DescentComparison as DescentComparison
+from .descent import ModifiedFlow as ModifiedFlow
+from .descent import compare_descent as compare_descent
+from .descent import descend as descend
 from .ensemble import integrate_ensemble as integrate_ensemble
 from .flow import GradientFlow as GradientFlow
 from .flow import ReducedFlow as ReducedFlow

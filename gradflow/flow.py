@@ -34,6 +34,14 @@ class AbstractFlow(eqx.Module):
     def vector_field(self, params: Params) -> Params:
         """The velocity at `params`, a pytree like `params`."""
 
+    def jacobian(self, params: Params) -> Float[Array, "n n"]:
+        """The Jacobian of the field, minus the Hessian of the problem's loss: symmetric. Flattened row-major.
+
+        Raises:
+            InputError: more parameters than a dense Hessian is formed for.
+        """
+        return -self.problem.hessian(params)
+
     def compact(self) -> Self:
         """The same flow without data that its field does not read (see :meth:`AbstractProblem.compact`)."""
         is_problem = lambda node: isinstance(node, AbstractProblem)  # noqa: E731

@@ -6,12 +6,12 @@ turns every numerical outcome, Ctrl-C included, into a status. Where the kinks o
 piece to smooth piece (:mod:`gradflow.kinks`). It knows nothing of invariants, certificates or kinds of critical points.
 """
 
+import dataclasses
 import math
 import time
 from typing import Any
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,11 +21,14 @@ from gradflow import checks, curvature
 from gradflow.flow import AbstractFlow
 from gradflow.kinks import KinkLog, first_piece, has_pieces, is_within, next_piece
 from gradflow.precision import as_params, in_double, require_concrete
-from gradflow.recording import Rows
-from gradflow.solvers import StabilityCap, is_implicit, make_solver, real_stability_limit
-from gradflow.solvers.registry import num_parameters
+from gradflow.recording import Rows, checked_save_at
+from gradflow.solvers import StabilityCap, explicit, is_implicit, make_solver, real_stability_limit
+from gradflow.solvers.calls import Context, shapes_of
+from gradflow.solvers.flat import FlatFlow, Layout
+from gradflow.solvers.registry import num_parameters, takes_flat_states
+from gradflow.solvers.states import Facts, Limits, Method, State
 from gradflow.solvers.step_control import norm
-from gradflow.solvers.stepping import MAX_REJECTS, Limits, Method, State, advance, resume, start
+from gradflow.solvers.stepping import MAX_REJECTS, advance, resume, start
 from gradflow.status import Status
 from gradflow.stopping import Look, Watch
 from gradflow.trajectories import Trajectory
@@ -38,7 +41,7 @@ LONGEST_TIME = 1e150
 """Flow time at which a run without a horizon ends as if it had one."""
 
 LARGEST_NORM = 1e150
-"""Norm beyond which a trajectory has escaped whatever was asked for: its square is hardly a number any more."""
+"""Norm beyond which a trajectory has escaped whatever was asked for: its square is hardly a number."""
 
 ROUTINE_LOOK = 512
 """Steps after which it is asked whether the flow has ended although no gradient was quiet enough; doubled each time."""
@@ -48,13 +51,13 @@ DEFAULT_ATOL = 1e-10
 DEFAULT_MAX_STEPS = 1_000_000
 
 STIFF_AFTER = 5_000
-"""Stability-limited steps after which `solver="auto"` changes to an implicit solver."""
+"""Stability-limited steps after which `solver="auto"` changes to a stiff solver: compiling it takes as long."""
 
 STIFF_CHEAP_PARAMETERS = 100
 """Number of parameters above which it waits longer, in proportion to the cost of an implicit step."""
 
 STIFF_MAX_PARAMETERS = 500
-"""Largest number of parameters for which it does: an implicit step factorises an n x n matrix."""
+"""Largest number of parameters for which that is Rodas5P, which factorises an n x n matrix; beyond it is RKC2."""
 
 
 @in_double
@@ -131,28 +134,15 @@ def integrate(
     return run.trajectory(status, time.monotonic() - clock)
 
 
-def checked_save_at(save_at: Any, t1: float) -> np.ndarray | None:
-    """Save times as a float64 array in the order of integration.
-
-    Raises:
-        InputError: unsorted, duplicate, or outside [0, t1].
-    """
-    if save_at is None:
-        return None
-    times = checks.finite_array("save_at", np.atleast_1d(save_at), ndim=1)
-    forward = times * np.sign(t1)
-    checks.require(bool(np.all(np.diff(forward) > 0)), "save_at", "be sorted from 0 towards t1 without duplicates",
-                   times.tolist()[:6])  # fmt: skip
-    checks.require(forward[0] >= 0 and forward[-1] <= abs(t1), "save_at", f"lie inside [0, {t1:g}]",
-                   f"[{times.min():g}, {times.max():g}]")  # fmt: skip
-    return times
-
-
 def _check_field(flow: AbstractFlow, params0: Params) -> None:
     """The field has the shapes of the parameters: otherwise broadcasting would move all of them by one number."""
     shapes = jax.tree.map(jnp.shape, params0)
-    found = jax.tree.map(lambda leaf: leaf.shape, jax.eval_shape(flow.vector_field, params0))
+    found = shapes_of(_field_at, Context((flow, params0)))
     checks.require(found == shapes, "flow", f"have a vector field of the start's shapes {shapes}", found)
+
+
+def _field_at(held: tuple[AbstractFlow, Params]) -> Params:
+    return held[0].vector_field(held[1])
 
 
 class _Run:
@@ -167,22 +157,50 @@ class _Run:
         self.horizon = min(abs(t1), LONGEST_TIME)
         self.max_norm, self.max_steps, self.save_at = min(max_norm, LARGEST_NORM), max_steps, save_at
         self.direction = 1.0 if t1 > 0 else -1.0
-        self.automatic = solver == "auto"
-        self.method = _method(make_solver(solver, rtol, atol), rtol, atol, self.direction)
+        self.automatic = isinstance(solver, str) and solver == "auto"
+        self.has_kinks = has_pieces(flow)
+        self.set_method(solver)
         self.reason = "explicit order 5, the default" if self.automatic else "asked for"
-        start_value = flow.problem.loss(params0)
-        self.finite_start = bool(np.isfinite(start_value)) and _is_finite(flow.vector_field(params0))
-        self.rows = Rows(params0, save_at)
         self.switch, self.log = None, KinkLog()
-        if self.finite_start and has_pieces(flow):
+        self.layout: Layout | None = None
+        self.running = flow
+        if self.has_kinks and _is_finite(flow.vector_field(params0)):
             self.switch = first_piece(flow, params0, self.direction)
-            self.flow, params0 = self.switch.piece, self.switch.params
-            self.log = self.log.begun(self.switch)
-        self.capped_before, self.used, self.idle = 0, 0, 0
+            self.flow = self.running = self.switch.piece
+            params0, self.log = self.switch.params, self.log.begun(self.switch)
+        elif takes_flat_states(solver) and not self.has_kinks:
+            self.layout = Layout.of(params0)
+            self.running, params0 = FlatFlow(flow, self.layout), self.layout.ravel(params0)
+        self.rows = Rows(self.params0, save_at, self.unravel)
+        self.used, self.idle = 0, 0
         self._plan_routine_look(ROUTINE_LOOK)
-        self.state: State = start(self.flow, self.method, params0, jnp.zeros(()), None)
+        self.start_loss = self._begin(params0, 0.0, 0.0)
         self.length = getattr(flow.problem, "weight_scale", 1.0)
         self.watch = self._first_watch(grad_tol)
+
+    def set_method(self, solver: str | diffrax.AbstractSolver) -> None:
+        """From now on, steps are taken with this solver."""
+        made = make_solver(solver, self.rtol, self.atol, self.direction)
+        self.method = _method(made, self.rtol, self.atol, self.direction, self.has_kinks)
+
+    def unravel(self, params: Params) -> Params:
+        """Parameters of what the steps run on, leading axes kept."""
+        return params if self.layout is None else self.layout.unravel(params)
+
+    @property
+    def params(self) -> Params:
+        """The parameters reached, as NumPy arrays."""
+        return self.unravel(jax.tree.map(np.asarray, self.state.params))
+
+    def _begin(self, params: Params, time: float, step: float) -> float:
+        """Sets out with the present flow and method; the loss there."""
+        self.context = Context((self.running, self.method))
+        *result, loss = start(self.context, params, time, step)
+        self._take(*result)
+        return float(loss)
+
+    def _take(self, state: State, facts: Any) -> None:
+        self.state, self.facts = state, Facts(*np.asarray(facts).tolist())
 
     def _first_watch(self, grad_tol: float | None) -> Watch:
         if grad_tol is not None:
@@ -195,9 +213,9 @@ class _Run:
 
     def until_done(self, progress: bool) -> Status:
         """Chunks and looks until something ends the run."""
-        if not self.finite_start:
+        if not (math.isfinite(self.start_loss) and math.isfinite(self.facts.grad_norm)):
             return Status.NONFINITE
-        if float(self.state.grad_norm) == 0.0:
+        if self.facts.grad_norm == 0.0:
             self.watch = self.watch.look(self._look())
             return Status.STATIONARY
         bar = tqdm(disable=None if progress else True, delay=2, unit=" steps", leave=False, desc="integrating")
@@ -212,24 +230,22 @@ class _Run:
             return Status.INTERRUPTED
 
     def _chunk(self) -> Status | None:
-        target = self.rows.next_stop(self.horizon)
-        before = int(self.state.num_accepted)
-        self.state = advance(self.flow, self.method, self.state, self._limits(target))
-        state = self.state
-        tried = int(state.num_accepted + state.num_rejected)
+        before = self.facts.num_accepted
+        self._take(*advance(self.context, self.state, self._limits(self.rows.next_stop(self.horizon))))
+        facts = self.facts
+        tried = int(facts.num_accepted + facts.num_rejected)
         self.idle = self.idle + 1 if tried == self.used else 0
         self.used = tried
-        self.rows.take(state, int(state.num_accepted) - before)
-        if bool(state.has_left):
+        self.rows.take(self.state, facts, int(facts.num_accepted - before))
+        if facts.has_left:
             self._switch()
-            state = self.state
-        now = abs(float(state.time))
-        size = float(norm(state.params))
-        if size > self.max_norm:
+            facts = self.facts
+        now = abs(facts.time)
+        if facts.norm > self.max_norm:
             return Status.ESCAPED
-        is_stuck = int(state.rejects) >= MAX_REJECTS or float(state.step) <= 4e-16 * now or self.idle >= MAX_IDLE
+        is_stuck = facts.rejects >= MAX_REJECTS or facts.step <= 4e-16 * now or self.idle >= MAX_IDLE
         if is_stuck or self.log.is_crowded:
-            return Status.STALLED if _is_finite(self.flow.vector_field(state.params)) else Status.NONFINITE
+            return Status.STALLED if _is_finite(self.flow.vector_field(self.params)) else Status.NONFINITE
         if self.direction > 0:
             self._stop_test(now)
             if self.watch.ended:
@@ -244,20 +260,20 @@ class _Run:
     def _switch(self) -> None:
         """On to the next piece, from the surface on which the present one has ended."""
         assert self.switch is not None
-        old = self.state
-        self.switch = next_piece(self.switch, old.params)
-        self.log = self.log.then(self.switch, float(old.time), float(old.step))
-        self.flow = self.switch.piece
-        self.state = resume(self.flow, self.method, old, self.switch.params)
+        self.switch = next_piece(self.switch, self.state.params)
+        self.log = self.log.then(self.switch, self.facts.time, self.facts.step)
+        self.flow = self.running = self.switch.piece
+        self.context = Context((self.running, self.method))
+        self._take(*resume(self.context, self.state, self.switch.params))
 
     def _stop_test(self, now: float) -> None:
-        grad_norm = float(self.state.grad_norm)
+        grad_norm, is_quiet = self.facts.grad_norm, self.facts.quiet >= self.watch.quiet_steps
         if self.watch.is_passing:
             if grad_norm > self.watch.loud_above:
                 self.watch = self.watch.leave(now)
-            elif self.watch.is_due(now, grad_norm) or int(self.state.quiet) >= self.watch.quiet_steps:
+            elif self.watch.is_due(now, grad_norm) or is_quiet:
                 self._look_now()
-        elif int(self.state.quiet) >= self.watch.quiet_steps:
+        elif is_quiet:
             self._look_now()
         elif self.used >= self.routine_look:
             self._plan_routine_look(2 * self.routine_gap)
@@ -268,77 +284,88 @@ class _Run:
 
     def _look_now(self) -> None:
         self.watch = self.watch.look(self._look())
-        self.state = _reset_quiet(self.state)
+        self.state = dataclasses.replace(self.state, quiet=jnp.zeros((), jnp.int64))
+        self.facts = self.facts._replace(quiet=0.0)
 
     def _look(self) -> Look:
-        problem, params = self.flow.problem, self.state.params
-        size = max(float(norm(params)), self.length)
+        problem, params, facts = self.flow.problem, self.params, self.facts
+        size = max(facts.norm, self.length)
         with np.errstate(over="ignore", invalid="ignore"):  # far out; what is not finite there ends the run by name
             model = curvature.quadratic_model(problem, params)
             ends = curvature.look_ahead(problem, params, model, size)
             is_kept = self.switch is None or is_within(self.switch, params, model.newton)
-        time_now = abs(float(self.state.time))
+        now = abs(facts.time)
         return Look(
-            time=time_now,
-            loss=float(problem.loss(params)),
-            grad_norm=float(self.state.grad_norm),
-            scale=self.scale or float(self.state.peak),
+            time=now,
+            loss=model.loss,
+            grad_norm=facts.grad_norm,
+            scale=self.scale or facts.peak,
             noise=model.noise,
             size=size,
             lowest=ends.lowest,
             highest=ends.highest,
             resolution=ends.resolution,
             distance=model.distance if is_kept else math.inf,
-            creep=model.creep((time_now - float(self.state.loud_time)) / math.log(10)),
+            creep=model.creep((now - abs(facts.loud_time)) / math.log(10)),
             offset=ends.offset,
         )
 
-    def _limits(self, target: float) -> Limits:
-        quiet = self.watch.quiet_below if self.direction > 0 else -1.0
-        loud = min(self.watch.loud_above, 10 * self.watch.last_grad_norm)
-        array = jnp.asarray
-        return Limits(array(target), array(self.watch.max_step), array(self.max_norm), array(quiet),
-                      array(self.scale), array(loud), array(min(self.max_steps, 2**62)),
-                      array(self.watch.quiet_steps))  # fmt: skip
+    def _limits(self, target: float) -> np.ndarray:
+        watch = self.watch
+        limits = Limits(
+            stop_time=target,
+            max_step=watch.max_step,
+            max_norm=self.max_norm,
+            quiet_below=watch.quiet_below if self.direction > 0 else -1.0,
+            scale=self.scale,
+            loud_above=min(watch.loud_above, 10 * watch.last_grad_norm),
+            max_steps=self.max_steps,
+            quiet_steps=watch.quiet_steps,
+        )
+        return np.array(limits, float)
 
     def _consider_stiffness(self) -> None:
-        capped = int(self.state.num_capped) - self.capped_before
-        size = num_parameters(self.state.params)
-        is_open = self.automatic and not is_implicit(self.method.solver) and size <= STIFF_MAX_PARAMETERS
-        if not is_open or capped < STIFF_AFTER * max(1.0, (size / STIFF_CHEAP_PARAMETERS) ** 2):
+        """Changes to a method for stiff flows when the explicit one was held back by stability for long."""
+        if not self.automatic or is_implicit(self.method.solver):
             return
-        self.method = _method(make_solver("kvaerno5", self.rtol, self.atol), self.rtol, self.atol, self.direction)
-        self.reason = f"Tsit5 was limited by stability for {capped} steps, until t = {float(self.state.time):.3g}"
-        old = self.state
-        fresh = start(self.flow, self.method, old.params, old.time, old.step)
-        self.state = fresh.carry_on(old)
+        capped, size = int(self.facts.num_capped), num_parameters(self.params0)
+        is_small = size <= STIFF_MAX_PARAMETERS
+        patience = STIFF_AFTER * max(1.0, (size / STIFF_CHEAP_PARAMETERS) ** 2) if is_small else STIFF_AFTER
+        if capped < patience or not (is_small or self.facts.num_stiff >= 0.5 * capped):
+            return
+        self.set_method("rodas5p" if is_small else "rkc2")
+        self.reason = f"Tsit5 was limited by stability for {capped} steps, until t = {self.facts.time:.3g}"
+        old, facts = self.state, self.facts
+        self._begin(old.params, facts.time, facts.step)
+        self.state = self.state.carry_on(old)
+        self.facts = facts._replace(step=self.facts.step, quiet=0.0, rejects=0.0)
         self._plan_routine_look(ROUTINE_LOOK)
         self.rows.restart()
 
     def _show(self, bar: tqdm) -> None:
-        state = self.state
         bar.update(self.used - bar.n)
-        bar.set_postfix_str(f"t = {abs(float(state.time)):.3g}, |grad| = {float(state.grad_norm):.2e}", refresh=False)
+        bar.set_postfix_str(f"t = {abs(self.facts.time):.3g}, |grad| = {self.facts.grad_norm:.2e}", refresh=False)
 
     def trajectory(self, status: Status, seconds: float) -> Trajectory:
         """The frozen result."""
-        times, params, dissipated = self.rows.finish(self.state, fill=status is Status.STATIONARY)
+        facts = self.facts
+        times, params, dissipated = self.rows.finish(self.state, facts, fill=status is Status.STATIONARY)
         return Trajectory(
             times=times,
             params=params,
             start=jax.tree.map(np.asarray, self.params0),
-            endpoint=jax.tree.map(np.asarray, self.state.params),
-            end_time=float(self.state.time),
+            endpoint=self.params,
+            end_time=facts.time,
             dissipated=dissipated,
-            largest_norm=float(self.state.largest_norm),
+            largest_norm=facts.largest_norm,
             status=status,
-            num_accepted=int(self.state.num_accepted),
-            num_rejected=int(self.state.num_rejected),
+            num_accepted=int(facts.num_accepted),
+            num_rejected=int(facts.num_rejected),
             solver=type(self.method.solver).__name__,
             solver_reason=self.reason,
             rtol=self.rtol,
             atol=self.atol,
-            grad_tol=self.watch.first * (self.scale or float(self.state.peak)),
+            grad_tol=self.watch.first * (self.scale or facts.peak),
             t1=self.t1,
             remaining=self.watch.remaining,
             passages=self.watch.finish(),
@@ -355,17 +382,17 @@ def _on_device(leaf: Any) -> Any:
     return jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf
 
 
-def _method(solver: diffrax.AbstractSolver, rtol: float, atol: float, direction: float) -> Method:
+def _method(solver: diffrax.AbstractSolver, rtol: float, atol: float, direction: float, has_kinks: bool) -> Method:
+    """With a controller. Near kinks the spectral radius is followed step by step: not even rounding must grow there."""
     controller: diffrax.AbstractStepSizeController = diffrax.PIDController(
         rtol=np.asarray(rtol), atol=np.asarray(max(atol, 1e-300)), pcoeff=0.0, icoeff=1.0
     )
-    if not is_implicit(solver):
-        controller = StabilityCap(controller, real_stability_limit(solver))
-    return Method(solver, controller, direction)
-
-
-def _reset_quiet(state: State) -> State:
-    return eqx.tree_at(lambda s: s.quiet, state, jnp.zeros_like(state.quiet))
+    limit = real_stability_limit(solver)
+    if explicit.tells_stiffness(solver) and not has_kinks:
+        return Method(solver, controller, direction, explicit.STAGE_SAFETY * limit)
+    if limit < math.inf:
+        controller = StabilityCap(controller, limit)
+    return Method(solver, controller, direction, math.inf)
 
 
 def _is_finite(tree: Params) -> bool:

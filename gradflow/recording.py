@@ -4,11 +4,14 @@ Only real rows ever leave this module; there is no padding.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 
-from gradflow.solvers.stepping import State
+from gradflow import checks
+from gradflow.solvers.states import Facts, State
 from gradflow.types import Params
 
 MAX_ENTRIES = 20_000_000
@@ -17,11 +20,31 @@ MAX_ENTRIES = 20_000_000
 MAX_ROWS = 4000
 
 
-class Rows:
-    """The growing table of one integration; mutable, used by the host loop only."""
+def checked_save_at(save_at: Any, t1: float) -> np.ndarray | None:
+    """Save times as a float64 array in the order of integration.
 
-    def __init__(self, params0: Params, save_at: np.ndarray | None):
-        self.save_at = save_at
+    Raises:
+        InputError: unsorted, duplicate, or outside [0, t1].
+    """
+    if save_at is None:
+        return None
+    times = checks.finite_array("save_at", np.atleast_1d(save_at), ndim=1)
+    forward = times * np.sign(t1)
+    checks.require(bool(np.all(np.diff(forward) > 0)), "save_at", "be sorted from 0 towards t1 without duplicates",
+                   times.tolist()[:6])  # fmt: skip
+    checks.require(forward[0] >= 0 and forward[-1] <= abs(t1), "save_at", f"lie inside [0, {t1:g}]",
+                   f"[{times.min():g}, {times.max():g}]")  # fmt: skip
+    return times
+
+
+class Rows:
+    """The growing table of one integration; mutable, used by the host loop only.
+
+    `unravel` makes parameters of what the compiled steps run on, leading axes kept.
+    """
+
+    def __init__(self, params0: Params, save_at: np.ndarray | None, unravel: Callable[[Params], Params]):
+        self.save_at, self.unravel = save_at, unravel
         self.pending = 0
         num_parameters = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params0))
         self.limit = int(min(MAX_ROWS, max(200, MAX_ENTRIES // max(num_parameters, 1))))
@@ -43,16 +66,16 @@ class Rows:
             return horizon
         return min(horizon, abs(float(self.save_at[self.pending])))
 
-    def take(self, state: State, count: int) -> None:
+    def take(self, state: State, facts: Facts, count: int) -> None:
         """Adds the last `count` accepted steps that are in the chunk's buffers."""
         if self.save_at is not None:
-            reached = self.pending < len(self.save_at) and float(state.time) == self.save_at[self.pending]
+            reached = self.pending < len(self.save_at) and facts.time == self.save_at[self.pending]
             if reached:
                 self.pending += 1
-                self._append(float(state.time), jax.tree.map(np.asarray, state.params), float(state.dissipated))
+                self._append(facts.time, self._params(state), facts.dissipated)
             return
         times, dissipated = np.asarray(state.times), np.asarray(state.dissipations)
-        rows = jax.tree.map(np.asarray, state.rows)
+        rows = self.unravel(jax.tree.map(np.asarray, state.rows))
         for index in range(count):
             self.seen += 1
             if self.seen % self.stride == 0:
@@ -61,25 +84,28 @@ class Rows:
         if len(self.times) > self.limit:
             self._thin()
 
-    def finish(self, state: State, fill: bool) -> tuple[np.ndarray, Params, np.ndarray]:
+    def finish(self, state: State, facts: Facts, fill: bool) -> tuple[np.ndarray, Params, np.ndarray]:
         """Times, stacked parameters and dissipated energy; the last state is always the last row.
 
         With `fill` (the flow has ended) the requested times that were not reached get the endpoint.
         """
-        time, params = float(state.time), jax.tree.map(np.asarray, state.params)
+        time, params = facts.time, self._params(state)
         if self.save_at is not None:
             if fill:
                 for later in self.save_at[self.pending :]:
-                    self._append(float(later), params, float(state.dissipated))
+                    self._append(float(later), params, facts.dissipated)
             elif time != self.times[-1]:
-                self._append(time, params, float(state.dissipated))
+                self._append(time, params, facts.dissipated)
             first = 0 if self.save_at[0] == 0.0 or len(self.times) == 1 else 1
         else:
             first = 0
             if time != self.times[-1]:
-                self._append(time, params, float(state.dissipated))
+                self._append(time, params, facts.dissipated)
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *self.rows[first:])
         return np.asarray(self.times[first:]), stacked, np.asarray(self.dissipated[first:])
+
+    def _params(self, state: State) -> Params:
+        return self.unravel(jax.tree.map(np.asarray, state.params))
 
     def _append(self, time: float, row: Params, dissipated: float) -> None:
         self.times.append(time)

@@ -39,7 +39,7 @@ _REMEDIES = {
     Status.ESCAPED: "The norm passed max_norm; the trajectory may be unbounded. Raise max_norm to follow it further.",
     Status.NONFINITE: "The vector field is not finite at the last state; check the loss there.",
     Status.STEP_LIMIT: "max_steps was used up; raise it, loosen rtol, or, if the solver is explicit, choose a stiff "
-    "one such as 'kvaerno5'. At a kink of the loss every solver crawls.",
+    "one such as 'rodas5p'. At a kink of the loss every solver crawls.",
     Status.STALLED: "The step size fell to rounding level, or kinks were met again and again without getting on; the "
     "vector field may be discontinuous there.",
     Status.INTERRUPTED: "Stopped by the user; everything reached so far is in the trajectory.",

@@ -170,7 +170,7 @@ def test_a_user_level_of_the_gradient_is_obeyed():
 def test_h_escapes_and_does_not_count_as_stationary():
     run = gf.integrate(VALLEY, np.array([0.5, 0.5]), rtol=1e-6, atol=1e-8)
     assert run.status is gf.Status.ESCAPED
-    assert run.solver == "Kvaerno5" and "limited by stability" in run.solver_reason
+    assert run.solver == "Rodas5P" and "limited by stability" in run.solver_reason
     np.testing.assert_allclose(run.endpoint[1], (4 * run.end_time) ** 0.25, rtol=1e-3)
 
 

@@ -12,6 +12,9 @@ from gradflow.plotting.axes import Drawn as Drawn
 from gradflow.plotting.basins import BasinMap as BasinMap
 from gradflow.plotting.basins import basin_map as basin_map
 from gradflow.plotting.classes import class_styles as class_styles
+from gradflow.plotting.descent import descent_distance as descent_distance
+from gradflow.plotting.descent import descent_drift as descent_drift
+from gradflow.plotting.descent import descent_orders as descent_orders
 from gradflow.plotting.pages import overview as overview
 from gradflow.plotting.pages import portrait_page as portrait_page
 from gradflow.plotting.pages import save_figure as save_figure

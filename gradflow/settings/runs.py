@@ -21,7 +21,10 @@ Step = Literal[
     "center", "center_targets", "standardize", "standardize_targets", "scale", "drop_constant_features", "whiten"
 ]
 Law = Literal["gaussian", "fan_in", "glorot", "balanced", "orthogonal", "zero_asymmetric"]
-Solver = Literal["auto", "bosh3", "tsit5", "dopri5", "dopri8", "kvaerno3", "kvaerno4", "kvaerno5"]
+Solver = Literal[
+    "auto", "bosh3", "tsit5", "dopri5", "dopri8", "kvaerno3", "kvaerno4", "kvaerno5", "rodas3", "rodas4", "rodas5p",
+    "rkc2", "rkl2", "gauss2", "gauss4", "gauss6",
+]  # fmt: skip
 InputLaw = Literal["gaussian", "whitened"]
 FlowName = Literal["original", "reduced"]
 Normalization = Literal["sum", "mean"]
@@ -190,8 +193,8 @@ class SolverSettings:
     """Local error per step that is always allowed. If left out: a hundredth of rtol."""
 
     solver: Solver = "auto"
-    """auto: tsit5, then kvaerno5 if the flow turns out to be stiff and has at most 500 weights.
-    The kvaerno solvers are implicit."""
+    """auto: tsit5, then rodas5p if the flow turns out to be stiff, rkc2 beyond 500 weights.
+    kvaerno, rodas and gauss solvers are implicit; rkc2 and rkl2 are explicit and made for stiff flows."""
 
     grad_tol: Annotated[float | None, UNSAID] = None
     """Gradient norm below which the flow counts as ended.

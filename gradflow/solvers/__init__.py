@@ -1,6 +1,28 @@
-"""Solvers: which diffrax solvers a flow can be integrated with, and the step control made for gradient flows."""
+"""Solvers made for gradient flows, beside diffrax's: all of them diffrax solvers, for any ``diffrax.diffeqsolve``."""
 
+from gradflow.solvers.gauss_legendre import Gauss2, Gauss4, Gauss6
+from gradflow.solvers.projection import Projected, projected
 from gradflow.solvers.registry import SOLVER_NAMES, is_implicit, make_solver, real_stability_limit
+from gradflow.solvers.relaxation import Relaxed
+from gradflow.solvers.rosenbrock import Rodas3, Rodas4, Rodas5P
+from gradflow.solvers.stabilised import RKC2, RKL2
 from gradflow.solvers.step_control import StabilityCap
 
-__all__ = ["SOLVER_NAMES", "StabilityCap", "is_implicit", "make_solver", "real_stability_limit"]
+__all__ = [
+    "RKC2",
+    "RKL2",
+    "SOLVER_NAMES",
+    "Gauss2",
+    "Gauss4",
+    "Gauss6",
+    "Projected",
+    "Relaxed",
+    "Rodas3",
+    "Rodas4",
+    "Rodas5P",
+    "StabilityCap",
+    "is_implicit",
+    "make_solver",
+    "projected",
+    "real_stability_limit",
+]

@@ -1,17 +1,28 @@
-"""Names of solvers, and the two facts about a solver the integrator needs: is it implicit, how far is it stable.
+"""Names of solvers, and the facts about a solver the integrator needs: is it for flows, how far is it stable.
 
 Solvers are diffrax objects and stay diffrax objects; nothing here steps.
 """
 
+import dataclasses
+import functools
+import math
 from collections.abc import Callable
+from typing import Any
 
 import diffrax
 import equinox as eqx
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from gradflow import checks
+from gradflow.flow import AbstractFlow
+from gradflow.solvers.base import AbstractFlowSolver
+from gradflow.solvers.gauss_legendre import Gauss2, Gauss4, Gauss6
+from gradflow.solvers.rosenbrock import AbstractRosenbrock, Rodas3, Rodas4, Rodas5P
+from gradflow.solvers.stabilised import RKC2, RKL2
 from gradflow.solvers.stage_equations import stage_newton
+from gradflow.types import Array, Params
 
 _FACTORIES: dict[str, Callable[[], diffrax.AbstractSolver]] = {
     "bosh3": diffrax.Bosh3,
@@ -21,14 +32,36 @@ _FACTORIES: dict[str, Callable[[], diffrax.AbstractSolver]] = {
     "kvaerno3": diffrax.Kvaerno3,
     "kvaerno4": diffrax.Kvaerno4,
     "kvaerno5": diffrax.Kvaerno5,
+    "rodas3": Rodas3,
+    "rodas4": Rodas4,
+    "rodas5p": Rodas5P,
+    "rkc2": RKC2,
+    "rkl2": RKL2,
+    "gauss2": Gauss2,
+    "gauss4": Gauss4,
+    "gauss6": Gauss6,
 }
 
 SOLVER_NAMES = ("auto", *_FACTORIES)
-"""What `solver=` accepts by name; "auto" starts with tsit5 and changes to kvaerno5 on measured stiffness."""
+"""What `solver=` accepts by name; "auto" starts with tsit5 and changes on measured stiffness."""
 
 
-def make_solver(solver: str | diffrax.AbstractSolver, rtol: float, atol: float) -> diffrax.AbstractSolver:
-    """The diffrax solver of that name, or the object itself, with a root finder tight enough not to be seen.
+class FlowJacobian(eqx.Module):
+    """The Jacobian of a flow's field times the direction of time, as solvers ask for it: the flow is their `args`."""
+
+    direction: float = eqx.field(static=True, default=1.0)
+
+    def __call__(self, params: Params, flow: AbstractFlow) -> Float[Array, "n n"]:
+        """The matrix at `params`."""
+        return self.direction * flow.jacobian(params)
+
+
+def make_solver(
+    solver: str | diffrax.AbstractSolver, rtol: float, atol: float, direction: float = 1.0
+) -> diffrax.AbstractSolver:
+    """The diffrax solver of that name, or the object itself, ready for steps along a flow that is its `args`.
+
+    Root finders are made tight enough not to be seen, and Jacobians that were not given are the flow's own.
 
     Raises:
         InputError: unknown name (the nearest one is given), not a diffrax solver, or one without an error estimate.
@@ -44,25 +77,45 @@ def make_solver(solver: str | diffrax.AbstractSolver, rtol: float, atol: float) 
         made = solver
     checks.require(
         _is_for_flows(made), "solver", "be a Runge-Kutta method with an error estimate for adaptive steps",
-        type(made).__name__, "Use 'tsit5' or 'kvaerno5'.",
+        type(made).__name__, "Use 'tsit5' or 'rodas5p'.",
     )  # fmt: skip
-    if is_implicit(made):
+    return _prepared(made, rtol, atol, direction)
+
+
+def _prepared(solver: diffrax.AbstractSolver, rtol: float, atol: float, direction: float) -> diffrax.AbstractSolver:
+    """`solver`, and what it wraps, with its root finder and Jacobian."""
+    changes: dict[str, Any] = {}
+    names = {field.name for field in dataclasses.fields(solver)}
+    if "solver" in names and isinstance(inner := getattr(solver, "solver"), diffrax.AbstractSolver):  # noqa: B009
+        changes["solver"] = _prepared(inner, rtol, atol, direction)
+    if isinstance(solver, diffrax.AbstractImplicitSolver) and "root_finder" in names:
         # Full Newton, not diffrax's default chord iteration: the chord's slow contraction then limits the step, which
         # costs 50 to 100 times more steps on a stiff valley.
-        made = eqx.tree_at(lambda s: s.root_finder, made, stage_newton(rtol, atol))
-    return made
+        changes["root_finder"] = stage_newton(rtol, atol)
+    if "jacobian" in names and getattr(solver, "jacobian") is None:  # noqa: B009
+        changes["jacobian"] = FlowJacobian(direction)
+    if isinstance(solver, AbstractRosenbrock):
+        changes["tolerance"] = min(solver.tolerance, 1e-2 * rtol)
+    return dataclasses.replace(solver, **changes) if changes else solver
 
 
 def _is_for_flows(solver: diffrax.AbstractSolver) -> bool:
     """One vector field (no splitting, no noise), an error estimate, and damping of stiff directions."""
+    if isinstance(solver, AbstractFlowSolver):
+        return True
     is_runge_kutta = isinstance(solver, diffrax.AbstractRungeKutta | diffrax.AbstractImplicitSolver)
     has_estimate = isinstance(solver, diffrax.AbstractAdaptiveSolver)
     return is_runge_kutta and has_estimate and solver.term_structure is diffrax.AbstractTerm
 
 
+def takes_flat_states(solver: str | diffrax.AbstractSolver) -> bool:
+    """True when a solver knows nothing of the parameters' form, so that they may be one vector."""
+    return isinstance(solver, str) or type(solver).__module__.partition(".")[0] == "diffrax"
+
+
 def is_implicit(solver: diffrax.AbstractSolver) -> bool:
-    """True when a step solves equations, so that its size is not limited by stability."""
-    return isinstance(solver, diffrax.AbstractImplicitSolver)
+    """True when the size of a step is not limited by stability."""
+    return real_stability_limit(solver) == math.inf
 
 
 def real_stability_limit(solver: diffrax.AbstractSolver) -> float:
@@ -73,11 +126,18 @@ def real_stability_limit(solver: diffrax.AbstractSolver) -> float:
     Formula: first ``c`` at which the stability polynomial ``R(z) = 1 + z b^T (I - z A)^{-1} 1`` leaves [-1, 1] at
     ``z = -c``.
     """
-    if is_implicit(solver):
-        return float("inf")
+    if isinstance(solver, AbstractFlowSolver):
+        return solver.real_stability_limit
+    if isinstance(solver, diffrax.AbstractImplicitSolver):
+        return math.inf
     tableau = getattr(solver, "tableau", None)
-    if not isinstance(tableau, diffrax.ButcherTableau):
-        return 2.0
+    return _tableau_limit(type(solver)) if isinstance(tableau, diffrax.ButcherTableau) else 2.0
+
+
+@functools.cache
+def _tableau_limit(solver: type[diffrax.AbstractRungeKutta]) -> float:
+    tableau = solver.tableau
+    assert isinstance(tableau, diffrax.ButcherTableau)
     grid = np.linspace(0.0, 40.0, 40_001)[1:]
     values = np.abs(_stability_polynomial(tableau, -grid))
     unstable = np.flatnonzero(values > 1.0 + 1e-10)

@@ -7,6 +7,7 @@ Hessian-vector products that is carried from step to step. Usable with ``diffrax
 long as `args` is the flow.
 """
 
+import dataclasses
 from typing import Any
 
 import diffrax
@@ -54,10 +55,7 @@ class StabilityCap(diffrax.AbstractStepSizeController):
     ) -> tuple[Any, CapState]:
         """First step of the wrapped controller, capped."""
         t_next, inner = self.controller.init(terms, t0, t1, y0, dt0, args, func, error_order)
-        flat, unravel = ravel_pytree(y0)
-        start = unravel(jax.random.normal(jax.random.key(0), flat.shape, flat.dtype))
-        state = CapState(inner, start, jnp.zeros((), flat.dtype))
-        state = jax.lax.fori_loop(0, _WARM_UP, lambda _, s: power_step(args, y0, s), state)
+        state = dataclasses.replace(power_start(args, y0, _WARM_UP), inner=inner)
         return jnp.minimum(t_next, t0 + self.largest_step(state.radius)), state
 
     def adapt_step_size(
@@ -75,6 +73,14 @@ class StabilityCap(diffrax.AbstractStepSizeController):
     def largest_step(self, radius: Scalar) -> Scalar:
         """``SAFETY * limit / radius``: the longest stable step at that spectral radius."""
         return SAFETY * self.limit / jnp.maximum(radius, jnp.finfo(radius.dtype).tiny)
+
+
+def power_start(flow: Any, params: Params, products: int) -> CapState:
+    """The first `products` power iterations, from a fixed random direction."""
+    flat, unravel = ravel_pytree(params)
+    start = unravel(jax.random.normal(jax.random.key(0), flat.shape, flat.dtype))
+    state = CapState(None, start, jnp.zeros((), flat.dtype))
+    return jax.lax.fori_loop(0, products, lambda _, s: power_step(flow, params, s), state)
 
 
 def power_step(flow: Any, params: Params, state: CapState) -> CapState:

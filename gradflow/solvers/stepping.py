@@ -8,154 +8,155 @@ knows about convergence, saddles or files. A flow that is one smooth piece of a 
 
 import dataclasses
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float, Int
+import numpy as np
+from jaxtyping import Bool, Float
 
 from gradflow.flow import AbstractFlow
+from gradflow.solvers import explicit
+from gradflow.solvers.calls import compiled
 from gradflow.solvers.pieces import AbstractPiece, cut
-from gradflow.solvers.step_control import StabilityCap, norm
+from gradflow.solvers.states import Facts, Limits, Method, State
+from gradflow.solvers.step_control import CapState, StabilityCap, norm, power_start, power_step
 from gradflow.types import Array, Params, Scalar
 
-CHUNK = 128
-"""Accepted steps between two looks of the host."""
+CHUNK = 256
+"""Accepted steps between two looks of the host, at most."""
+
+CHUNK_ENTRIES = 2**20
+"""Numbers in the rows of one chunk, at most; more parameters have shorter chunks."""
 
 MAX_REJECTS = 80
 """Consecutive rejected steps after which a run counts as stalled (the step has shrunk by at least 1e-24)."""
 
+STIFF_GAIN = 4.0
+"""How many times longer than stability allows a step must be wanted for it to count as a stiff one."""
 
-class Limits(eqx.Module):
-    """What ends a chunk early: all flow times and norms are dimensionless.
 
-    A gradient is quiet below ``quiet_below * scale``; a `scale` of 0 stands for the largest gradient met so far.
-    It must be so for `quiet_steps` accepted steps.
+POWER_PRODUCTS, POWER_EVERY = 4, 8
+"""Products of a power iteration at the start, and accepted steps from one further product to the next.
+
+What the stages tell of the spectral radius comes for nothing, but only of directions in which something happens; a
+stiff one at rest would have to grow from rounding first."""
+
+
+class Step(NamedTuple):
+    """A step that was taken: its end, error estimate, solver's state, the field at its end and the energy it spent.
+
+    `dense` is the solver's dense information, `bend` and `way` are :func:`explicit.stage_radius`'s (0 without it).
     """
 
-    stop_time: Scalar
-    max_step: Scalar
-    max_norm: Scalar
-    quiet_below: Scalar
-    scale: Scalar
-    loud_above: Scalar
-    max_steps: Int[Array, ""]
-    quiet_steps: Int[Array, ""]
-
-
-class State(eqx.Module):
-    """Where an integration stands. Counters run over the whole integration except `slot`, which is the chunk's.
-
-    `has_left` is True where a piece has ended: the last step was cut to the point at which a guard vanishes.
-    """
-
-    time: Scalar
     params: Params
-    grad_norm: Scalar
-    peak: Scalar
-    largest_norm: Scalar
-    loud_time: Scalar
-    dissipated: Scalar
-    step: Scalar
+    error: Params
     solver_state: Any
-    controller_state: Any
-    num_accepted: Int[Array, ""]
-    num_rejected: Int[Array, ""]
-    num_capped: Int[Array, ""]
-    rejects: Int[Array, ""]
-    quiet: Int[Array, ""]
-    has_left: Bool[Array, ""]
-    slot: Int[Array, ""]
-    times: Float[Array, " chunk"]
-    dissipations: Float[Array, " chunk"]
-    rows: Params
-
-    def carry_on(self, old: "State") -> "State":
-        """This state with the time, energy and counters of `old`: for a change of method in mid-course."""
-        kept = ("time", "peak", "largest_norm", "loud_time", "dissipated", "num_accepted", "num_rejected", "num_capped")
-        return dataclasses.replace(self, **{name: getattr(old, name) for name in kept})
+    slope: Params
+    energy: Scalar
+    dense: Any
+    okay: Bool[Array, ""]
+    bend: Scalar
+    way: Scalar
 
 
-class Method(eqx.Module):
-    """A solver with its step-size controller and the direction of time (+1.0 or -1.0)."""
+@compiled
+def start(
+    context: tuple[AbstractFlow, Method], params: Params, time: Scalar, first_step: Scalar
+) -> tuple[State, Array, Scalar]:
+    """The state from which a method sets out at `params`, its facts and the loss there.
 
-    solver: diffrax.AbstractSolver
-    controller: diffrax.AbstractStepSizeController
-    direction: float
-
-    def terms(self) -> diffrax.ODETerm:
-        """The field as a diffrax term whose `args` is the flow."""
-        return diffrax.ODETerm(lambda _, y, flow: _scaled(flow.vector_field(y), self.direction))
-
-
-@eqx.filter_jit
-def start(flow: AbstractFlow, method: Method, params: Params, time: Scalar, first_step: Scalar | None) -> State:
-    """The state from which `method` sets out at `params`; `first_step` None lets the controller choose."""
+    A `first_step` of 0 lets the controller choose.
+    """
+    flow, method = context
     terms, solver = method.terms(), method.solver
     zero = jnp.zeros(())
-    end, controller_state = method.controller.init(
-        terms, zero, jnp.asarray(jnp.inf), params, first_step, flow, solver.func, solver.error_order(terms)
+    begin = lambda first: method.controller.init(  # noqa: E731
+        terms, zero, jnp.asarray(jnp.inf), params, first, flow, solver.func, solver.error_order(terms) or 2
     )
-    counter = jnp.zeros((), jnp.int64)
-    return State(
+    chosen, controller_state = begin(None)
+    first = jnp.where(first_step > 0, first_step, chosen)
+    counter, size = jnp.zeros((), jnp.int64), norm(params)
+    slope = method.field(flow)(params)
+    grad_norm = norm(slope)
+    rows = int(np.clip(CHUNK_ENTRIES // sum(leaf.size for leaf in jax.tree.leaves(params)), 16, CHUNK))
+    state = State(
         time=jnp.asarray(time, zero.dtype),
         params=params,
-        grad_norm=norm(flow.vector_field(params)),
-        peak=norm(flow.vector_field(params)),
-        largest_norm=norm(params),
+        grad_norm=grad_norm,
+        norm=size,
+        peak=grad_norm,
+        largest_norm=size,
         loud_time=zero,
         dissipated=zero,
-        step=jnp.asarray(end),
-        solver_state=solver.init(terms, zero, end, params, flow),
+        step=first,
+        radius=zero,
+        power=power_start(flow, params, POWER_PRODUCTS) if method.cap < np.inf else None,
+        solver_state=_solver_state(flow, method, params, slope, first),
         controller_state=controller_state,
         num_accepted=counter,
         num_rejected=counter,
         num_capped=counter,
+        num_stiff=counter,
         rejects=counter,
         quiet=counter,
         has_left=jnp.zeros((), bool),
         slot=counter,
-        times=jnp.zeros(CHUNK),
-        dissipations=jnp.zeros(CHUNK),
-        rows=jax.tree.map(lambda leaf: jnp.zeros((CHUNK, *leaf.shape), leaf.dtype), params),
+        times=jnp.zeros(rows),
+        dissipations=jnp.zeros(rows),
+        rows=jax.tree.map(lambda leaf: jnp.zeros((rows, *leaf.shape), leaf.dtype), params),
     )
+    return state, facts(state), flow.problem.loss(params)
 
 
-@eqx.filter_jit
-def resume(flow: AbstractFlow, method: Method, state: State, params: Params) -> State:
-    """`state` at `params`, from where the run goes on along another field with the same step size."""
-    terms, zero = method.terms(), jnp.zeros_like(state.time)
-    fields = lambda s: (s.params, s.grad_norm, s.solver_state, s.quiet, s.has_left)  # noqa: E731
-    values = (
-        jax.tree.map(jnp.asarray, params),
-        norm(flow.vector_field(params)),
-        method.solver.init(terms, zero, state.step, params, flow),
-        jnp.zeros_like(state.quiet),
-        jnp.zeros_like(state.has_left),
+@compiled
+def resume(context: tuple[AbstractFlow, Method], state: State, params: Params) -> tuple[State, Array]:
+    """`state` at `params`, from where the run goes on along another field with the same step size; and its facts."""
+    flow, method = context
+    slope = method.field(flow)(params)
+    state = dataclasses.replace(
+        state,
+        params=jax.tree.map(jnp.asarray, params),
+        grad_norm=norm(slope),
+        norm=norm(params),
+        solver_state=_solver_state(flow, method, params, slope, state.step),
+        quiet=jnp.zeros_like(state.quiet),
+        has_left=jnp.zeros_like(state.has_left),
     )
-    return eqx.tree_at(fields, state, values)
+    return state, facts(state)
 
 
-@eqx.filter_jit
-def advance(flow: AbstractFlow, method: Method, state: State, limits: Limits) -> State:
-    """At most :data:`CHUNK` accepted steps, fewer when a limit is met; the rows of the chunk are in the state."""
-    state = eqx.tree_at(lambda s: s.slot, state, jnp.zeros_like(state.slot))
-    return jax.lax.while_loop(
-        lambda s: _goes_on(s, limits), lambda s: _attempt(flow, method, s, limits), state
-    )  # fmt: skip
+@compiled
+def advance(context: tuple[AbstractFlow, Method], state: State, limits: Float[Array, " limits"]) -> tuple[State, Array]:
+    """At most :data:`CHUNK` accepted steps, fewer when a limit is met; and the facts. The rows are in the state."""
+    flow, method = context
+    told = Limits(*limits)
+    state = dataclasses.replace(state, slot=jnp.zeros_like(state.slot))
+    state = jax.lax.while_loop(lambda s: _goes_on(s, told), lambda s: _attempt(flow, method, s, told), state)
+    return state, facts(state)
+
+
+def facts(state: State) -> Float[Array, " facts"]:
+    """The numbers of a state in one array: one copy to the host instead of fifteen."""
+    return jnp.stack([jnp.asarray(getattr(state, name), float) for name in Facts._fields])
+
+
+def _solver_state(flow: AbstractFlow, method: Method, params: Params, slope: Params, step: Scalar) -> Any:
+    if explicit.is_written_out(method.solver):
+        return slope
+    return method.solver.init(method.terms(), jnp.zeros_like(step), step, params, flow)
 
 
 def _goes_on(state: State, limits: Limits) -> Bool[Array, ""]:
     return (
-        (state.slot < CHUNK)
+        (state.slot < len(state.times))
         & ~state.has_left
         & (state.num_accepted + state.num_rejected < limits.max_steps)
         & (jnp.abs(state.time) < limits.stop_time)
         & (state.quiet < limits.quiet_steps)
         & (state.grad_norm <= limits.loud_above)
-        & (norm(state.params) <= limits.max_norm)
+        & (state.norm <= limits.max_norm)
         & (state.rejects < MAX_REJECTS)
         & (state.step > 4e-16 * jnp.abs(state.time))
     )
@@ -163,94 +164,135 @@ def _goes_on(state: State, limits: Limits) -> Bool[Array, ""]:
 
 def _attempt(flow: AbstractFlow, method: Method, state: State, limits: Limits) -> State:
     """One step of the solver, taken over when the controller keeps it."""
-    solver, zero = method.solver, jnp.zeros_like(state.time)
+    zero = jnp.zeros_like(state.time)
     remaining = limits.stop_time - jnp.abs(state.time)
     step = jnp.minimum(state.step, limits.max_step)
     is_last = step >= remaining * (1 - 1e-12)
-    step = jnp.where(is_last, remaining, step)
-
+    length: Scalar = jnp.where(is_last, remaining, step)
+    taken = _step(flow, method, state, length)
+    error = jax.tree.map(lambda e: jnp.where(taken.okay & jnp.isfinite(e), e, jnp.inf), taken.error)
     terms = method.terms()
-    params, error, dense, solver_state, result = solver.step(
-        terms, zero, step, state.params, flow, state.solver_state, False
-    )
-    okay = diffrax.is_okay(result) & _all_finite(params)
-    error = jax.tree.map(lambda e: jnp.where(okay & jnp.isfinite(e), e, jnp.inf), error)
     keep, begin, end, _, controller_state, _ = method.controller.adapt_step_size(
-        zero, step, state.params, params, flow, error, solver.order(terms) or 2, state.controller_state
-    )
-    keep = keep & okay
-    length, has_left = step, jnp.zeros((), bool)
-    if isinstance(flow, AbstractPiece):
-        done, retry = (params, dense, solver_state), partial(_step_of_length, flow, method, state)
-        params, dense, solver_state, length, has_left = jax.lax.cond(
-            keep, lambda: cut(flow, solver, retry, state.params, step, done), lambda: (*done, length, has_left)
-        )
-    grad_norm = norm(flow.vector_field(params))
-    spent = _dissipation(method, dense, length, state.grad_norm, grad_norm)
-    moved = (
-        params,
-        solver_state,
-        grad_norm,
-        jnp.where(is_last & ~has_left, method.direction * limits.stop_time, state.time + method.direction * length),
-        state.dissipated + method.direction * spent,
-    )
-    old = (state.params, state.solver_state, state.grad_norm, state.time, state.dissipated)
-    params, solver_state, grad_norm, time, dissipated = jax.tree.map(lambda n, o: jnp.where(keep, n, o), moved, old)
-    # A step shortened to hit a save time says nothing against the length proposed before.
-    proposed = jnp.where(
-        keep & is_last, jnp.maximum(end - begin, _cap_again(method, controller_state, state.step)), end - begin
-    )
-    fields = lambda s: (  # noqa: E731
-        s.params, s.solver_state, s.grad_norm, s.time, s.dissipated, s.step, s.controller_state, s.has_left
+        zero, length, state.params, taken.params, flow, error, method.solver.error_order(terms) or 2,
+        state.controller_state,
     )  # fmt: skip
-    values = (params, solver_state, grad_norm, time, dissipated, proposed, controller_state, has_left)
-    capped = keep & _is_capped(method, controller_state, step)
-    return _count(eqx.tree_at(fields, state, values), limits, keep, capped)
+    keep = keep & taken.okay
+    has_left: Bool[Array, ""] = jnp.zeros((), bool)
+    if isinstance(flow, AbstractPiece):
+        taken, length, has_left = _cut(flow, method, state, taken, length, keep)
+    radius, power = _radius(flow, state, taken, keep)
+    longest = _longest(method, controller_state, radius, power)
+    wanted = end - begin
+    proposed = jnp.minimum(wanted, longest)
+    # A step shortened to hit a save time says nothing against the length proposed before.
+    proposed = jnp.where(keep & is_last, jnp.maximum(proposed, jnp.minimum(state.step, longest)), proposed)
+    take = lambda new, old: jax.tree.map(lambda n, o: jnp.where(keep, n, o), new, old)  # noqa: E731
+    reached = jnp.where(
+        is_last & ~has_left, method.direction * limits.stop_time, state.time + method.direction * length
+    )
+    moved = dataclasses.replace(
+        state,
+        time=take(reached, state.time),
+        params=take(taken.params, state.params),
+        grad_norm=take(norm(taken.slope), state.grad_norm),
+        norm=take(norm(taken.params), state.norm),
+        dissipated=take(state.dissipated + method.direction * taken.energy, state.dissipated),
+        step=proposed,
+        radius=radius,
+        power=power,
+        solver_state=take(taken.solver_state, state.solver_state),
+        controller_state=controller_state,
+        num_capped=state.num_capped + (keep & (length >= 0.8 * longest)),
+        num_stiff=state.num_stiff + (keep & ~is_last & (wanted >= STIFF_GAIN * longest)),
+        has_left=has_left,
+    )
+    return _count(moved, limits, keep, _loudness(method, state, moved, length))
 
 
-def _step_of_length(flow: AbstractFlow, method: Method, state: State, length: Scalar) -> tuple[Params, Any, Any]:
-    """Parameters, dense output and solver state after a step of that length, whatever its error."""
+def _step(flow: AbstractFlow, method: Method, state: State, length: Scalar) -> Step:
+    """A step of that length from the state, whatever its error."""
     solver, zero = method.solver, jnp.zeros_like(length)
-    params, _, dense, solver_state, _ = solver.step(
+    if explicit.is_written_out(solver):
+        taken = explicit.explicit_step(solver, method.field(flow), state.params, state.solver_state, length)
+        bend, way = explicit.stage_radius(taken)
+        spent = explicit.energy(solver, taken.slopes, length)
+        dense = explicit.dense_info(taken, state.params, length) if isinstance(flow, AbstractPiece) else None
+        okay = _all_finite(taken.params)
+        return Step(taken.params, taken.error, taken.slope, taken.slope, spent, dense, okay, bend, way)
+    params, error, dense, solver_state, result = solver.step(
         method.terms(), zero, length, state.params, flow, state.solver_state, False
     )
-    return params, dense, solver_state
+    if "energy" in dense:
+        slope, spent = jax.tree.map(lambda leaf: leaf / length, dense["k1"]), dense["energy"]
+    else:
+        slope = method.field(flow)(params)
+        spent = _dissipation(solver, dense, length, state.grad_norm, norm(slope))
+    okay = diffrax.is_okay(result) & _all_finite(params)
+    return Step(params, error, solver_state, slope, spent, dense, okay, zero, zero)
 
 
-def _count(state: State, limits: Limits, keep: Bool[Array, ""], capped: Bool[Array, ""]) -> State:
+def _cut(
+    flow: AbstractPiece, method: Method, state: State, taken: Step, length: Scalar, keep: Bool[Array, ""]
+) -> tuple[Step, Scalar, Bool[Array, ""]]:
+    """The step as it is, or the shorter one that ends where the piece does; its length; and which."""
+    retry = partial(_again, flow, method, state)
+    done = (taken.params, taken.dense, taken)
+    _, _, taken, length, has_left = jax.lax.cond(
+        keep,
+        lambda: cut(flow, method.solver, retry, state.params, length, done),
+        lambda: (*done, length, jnp.zeros((), bool)),
+    )
+    return taken, length, has_left
+
+
+def _again(flow: AbstractFlow, method: Method, state: State, length: Scalar) -> tuple[Params, Any, Step]:
+    taken = _step(flow, method, state, length)
+    return taken.params, taken.dense, taken
+
+
+def _loudness(method: Method, old: State, new: State, length: Scalar) -> Scalar:
+    """The speed of the flow after a step: the field's norm there, or the mean speed where that is lower.
+
+    A method for stiff flows ends its steps a little off a stiff valley: the field is large there, the flow is slow.
+    """
+    if explicit.is_written_out(method.solver):
+        return new.grad_norm
+    change = norm(jax.tree.map(lambda a, b: a - b, new.params, old.params))
+    return jnp.minimum(new.grad_norm, change / jnp.maximum(length, jnp.finfo(length.dtype).tiny))
+
+
+def _count(state: State, limits: Limits, keep: Bool[Array, ""], loudness: Scalar) -> State:
     """`state` after a step, with its counters, extremes and rows brought up to date."""
     peak = jnp.maximum(state.peak, state.grad_norm)
     level = limits.quiet_below * jnp.where(limits.scale > 0, limits.scale, peak)
-    slot = jnp.minimum(state.slot, CHUNK - 1)
-    write = lambda buffer, value: buffer.at[slot].set(jnp.where(keep, value, buffer[slot]))  # noqa: E731
-    fields = lambda s: (  # noqa: E731
-        s.peak, s.largest_norm, s.loud_time, s.num_accepted, s.num_rejected, s.num_capped, s.rejects, s.quiet, s.slot,
-        s.times, s.dissipations, s.rows,
-    )  # fmt: skip
-    values = (
-        peak,
-        jnp.maximum(state.largest_norm, norm(state.params)),
-        jnp.where(state.grad_norm > 10 * level, state.time, state.loud_time),
-        state.num_accepted + keep,
-        state.num_rejected + ~keep,
-        state.num_capped + capped,
-        jnp.where(keep, 0, state.rejects + 1),
-        jnp.where(keep, jnp.where(state.grad_norm <= level, state.quiet + 1, 0), state.quiet),
-        state.slot + keep,
-        write(state.times, state.time),
-        write(state.dissipations, state.dissipated),
-        jax.tree.map(write, state.rows, state.params),
+    counted = dataclasses.replace(
+        state,
+        peak=peak,
+        largest_norm=jnp.maximum(state.largest_norm, state.norm),
+        loud_time=jnp.where(loudness > 10 * level, state.time, state.loud_time),
+        num_accepted=state.num_accepted + keep,
+        num_rejected=state.num_rejected + ~keep,
+        rejects=jnp.where(keep, 0, state.rejects + 1),
+        quiet=jnp.where(keep, jnp.where(state.grad_norm <= level, state.quiet + 1, 0), state.quiet),
+        slot=state.slot + keep,
     )
-    return eqx.tree_at(fields, state, values)
+    # A row of a step that was not kept is written over by the next one that is.
+    slot = jnp.minimum(state.slot, len(state.times) - 1)
+    return dataclasses.replace(
+        counted,
+        times=jnp.asarray(state.times).at[slot].set(state.time),
+        dissipations=jnp.asarray(state.dissipations).at[slot].set(state.dissipated),
+        rows=jax.tree.map(lambda rows, leaf: rows.at[slot].set(leaf), state.rows, state.params),
+    )
 
 
-def _dissipation(method: Method, dense: Any, step: Scalar, before: Scalar, after: Scalar) -> Scalar:
+def _dissipation(solver: diffrax.AbstractSolver, dense: Any, step: Scalar, before: Scalar, after: Scalar) -> Scalar:
     """``int ||grad L||^2 dt`` over the step with the solver's own weights, ``h sum_i b_i ||f(Y_i)||^2``.
 
     That is what the solver would give for the energy as one more component of the state, so its error is of the
     solver's order, and it costs no evaluation. Solvers without a tableau get the trapezoidal rule.
     """
-    tableau = getattr(method.solver, "tableau", None)
+    tableau = getattr(solver, "tableau", None)
     if isinstance(tableau, diffrax.ButcherTableau) and "k" in dense:
         leaves = jax.tree.leaves(dense["k"])
         squares = jnp.sum(jnp.stack([jnp.sum(leaf**2, axis=tuple(range(1, leaf.ndim))) for leaf in leaves]), axis=0)
@@ -260,21 +302,25 @@ def _dissipation(method: Method, dense: Any, step: Scalar, before: Scalar, after
     return 0.5 * step * (before**2 + after**2)
 
 
-def _cap_again(method: Method, controller_state: Any, step: Scalar) -> Scalar:
-    if isinstance(method.controller, StabilityCap):
-        return jnp.minimum(step, method.controller.largest_step(controller_state.radius))
-    return step
+def _radius(flow: AbstractFlow, state: State, taken: Step, keep: Bool[Array, ""]) -> tuple[Scalar, CapState | None]:
+    """What the stages and the power iteration tell after a step."""
+    if state.power is None:
+        return state.radius, None
+    is_told = keep & (taken.way > 1e-26 * state.norm**2)
+    radius = jnp.where(is_told, jnp.sqrt(taken.bend / jnp.where(is_told, taken.way, 1.0)), state.radius)
+    is_due = keep & (state.num_accepted % POWER_EVERY == 0)
+    power = jax.lax.cond(is_due, lambda p: power_step(flow, taken.params, p), lambda p: p, state.power)
+    return radius, power
 
 
-def _is_capped(method: Method, controller_state: Any, step: Scalar) -> Bool[Array, ""]:
+def _longest(method: Method, controller_state: Any, radius: Scalar, power: CapState | None) -> Scalar:
+    """The longest stable step."""
     if isinstance(method.controller, StabilityCap):
-        return step >= 0.8 * method.controller.largest_step(controller_state.radius)
-    return jnp.zeros((), bool)
+        return method.controller.largest_step(controller_state.radius)
+    if power is None:
+        return jnp.full_like(radius, jnp.inf)
+    return method.cap / jnp.maximum(jnp.maximum(radius, power.radius), jnp.finfo(radius.dtype).tiny)
 
 
 def _all_finite(tree: Params) -> Bool[Array, ""]:
     return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]).all()
-
-
-def _scaled(tree: Params, factor: float) -> Params:
-    return tree if factor == 1.0 else jax.tree.map(lambda leaf: factor * leaf, tree)
