@@ -64,3 +64,10 @@ def test_all_traps_are_reported_as_what_they_are():
     rows = module.run(module.Settings())
     assert len(rows) == 8
     assert [row["start"] for row in rows if row["as predicted"] != "yes"] == []
+
+
+@pytest.mark.slow
+def test_a_small_learning_rate_is_trusted_and_one_beyond_the_edge_is_not():
+    module = script("experiments", "descent_beside_flow")
+    (found,) = module.run(module.Settings.tiny()).values()
+    assert [one.trusted for one in found] == [False, True] and module.failures(found) == []

@@ -26,8 +26,9 @@ def _double():
 
 
 def _fixed(term, solver, num, t1=1.0, y0=(1.0, 0.7)):
+    """The step size is an array: a number would be compiled in."""
     solution = diffrax.diffeqsolve(
-        term, solver, 0.0, t1, t1 / num, jnp.array(y0), stepsize_controller=diffrax.ConstantStepSize()
+        term, solver, 0.0, t1, jnp.asarray(t1 / num), jnp.array(y0), stepsize_controller=diffrax.ConstantStepSize()
     )
     return np.asarray(solution.ys[-1])
 

@@ -180,12 +180,12 @@ def test_the_projection_is_the_nearest_point():
 
 @pytest.mark.parametrize(
     "constraint",
-    [lambda y: jnp.sum(y**2) + 1.0, lambda y: jnp.array([y[0], y[0] + 1e-3 * y[1] ** 2]), lambda y: jnp.log(-y[0])],
+    [lambda y: jnp.sum(y**2) + 1.0, lambda y: jnp.array([y[0], 2 * y[0]]), lambda y: jnp.log(-y[0])],
     ids=["no such point", "contradictory", "not a number"],
 )
 def test_what_cannot_be_restored_is_an_infinite_error(constraint):
     """No such point; contradictory values; not a number."""
-    target = jnp.array([0.5]) if constraint(START).ndim == 0 else jnp.array([1.0, 0.0])
+    target = jnp.array([0.5]) if constraint(START).ndim == 0 else jnp.array([1.0, 2.0 + 1e-9])
     value = lambda y: jnp.atleast_1d(constraint(y))  # noqa: E731
     assert not project(value, jnp.asarray(START), target)[1]
     solver, zero = Projected(diffrax.Heun(), constraint), jnp.zeros(())
