@@ -8,6 +8,7 @@ import pytest
 
 import gradflow as gf
 from gradflow import solvers
+from gradflow.solvers import explicit
 from gradflow.solvers.step_control import SAFETY
 
 
@@ -61,3 +62,23 @@ def test_without_the_cap_the_stiff_mode_stays_at_the_tolerance():
         )  # fmt: skip
         stiff = abs(float(solution.ys[-1, 1]))
     assert stiff > 1e-9
+
+
+@pytest.mark.parametrize("radius", [400.0, 0.25])
+def test_explicit_steps_are_as_long_as_the_stages_say_is_stable(radius):
+    """On 1/2 rho y^2 at a loose tolerance steps end at ``0.8 * 3.5 / rho``, for rho above and below 1."""
+    flow = gf.GradientFlow(gf.Landscape(lambda w: 0.5 * radius * w[0] ** 2 + 1e-4 * radius * w[1] ** 2))
+    run = gf.integrate(flow, np.ones(2), 200 / radius, rtol=1e-2, atol=1e-4, solver="tsit5", grad_tol=1e-30)
+    longest = explicit.STAGE_SAFETY * solvers.real_stability_limit(diffrax.Tsit5()) / radius
+    assert abs(np.diff(run.times).max() / longest - 1.0) < 0.02
+
+
+@pytest.mark.parametrize("direction", [1.0, -1.0])
+@pytest.mark.parametrize("name", ["rodas5p", "gauss4"])
+def test_solvers_are_given_the_jacobian_of_the_field_in_the_direction_of_time(name, direction):
+    flow = gf.GradientFlow(gf.Landscape(lambda w: 0.5 * (w[0] * w[1] - 1) ** 2 + 0.25 * w[0] ** 4))
+    point = np.array([0.5, 0.7])
+    given = solvers.make_solver(name, 1e-6, 1e-8, direction).jacobian(point, flow)
+    with jax.enable_x64(True):
+        expected = jax.jacfwd(lambda w: direction * flow.vector_field(w))(jnp.asarray(point))
+    np.testing.assert_allclose(given, expected, rtol=1e-14)
