@@ -10,6 +10,7 @@ from gradflow import checks
 from gradflow.__about__ import __version__
 from gradflow.cli import completion, console, help_texts, parsing
 from gradflow.cli.exit_codes import ExitCode, of_error
+from gradflow.settings import ExperimentSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,6 +75,10 @@ def _run(command: str, settings: Any, words: list[str]) -> ExitCode:
         from gradflow.cli import verifying
 
         return verifying.verify(settings)
+    if isinstance(settings, ExperimentSettings):
+        from gradflow.cli import experimenting
+
+        return experimenting.experiment(settings)
     from gradflow.cli import running
 
     return running.demo(settings) if command == "demo" else running.run_command(settings)

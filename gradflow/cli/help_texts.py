@@ -20,8 +20,19 @@ examples:
   gradflow run --data FILE.npz --task autoencoder --hidden 3 --scale 0.01
   gradflow run --data teacher_student --teacher-widths 8 2 4 --hidden 6 --flow reduced
   gradflow run --print-config > run.toml; gradflow run --config run.toml --seed 7
+  gradflow run --list                      experiments; `gradflow run NAME --help` tells of them
 
 The results are one file, study.nc, that gradflow.store.load or any NetCDF reader opens.
+""",
+    "run NAME": """\
+examples:
+  gradflow run --list
+  gradflow run plateau_times --tiny        seconds, results in results/tiny
+  gradflow run plateau_times --set depths=1,2 seed=3 --out elsewhere
+  gradflow run plateau_times --judge results/plateau_times.nc
+  gradflow run --all                       every experiment; what was measured before is kept
+
+The results are one file for each experiment, NAME.nc, that gradflow.laboratory.load_results or any NetCDF reader opens.
 """,
     "basins": """\
 examples:
@@ -70,6 +81,7 @@ examples:
   gradflow basins --problem example1 --samples 100000
   gradflow portrait double_well
   gradflow verify
+  gradflow run --list
 
 exit codes:
 {exit_codes}

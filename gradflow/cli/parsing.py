@@ -20,7 +20,15 @@ import tyro
 
 from gradflow import checks
 from gradflow.cli import help_texts
-from gradflow.settings import BasinSettings, DemoSettings, PortraitSettings, RunSettings, VerifySettings, read_config
+from gradflow.settings import (
+    BasinSettings,
+    DemoSettings,
+    ExperimentSettings,
+    PortraitSettings,
+    RunSettings,
+    VerifySettings,
+    read_config,
+)
 from gradflow.settings.files import choices_of
 from gradflow.settings.runs import UNSAID
 
@@ -67,6 +75,18 @@ COMMANDS: dict[str, type] = {
 }
 
 
+EXPERIMENTS = "run NAME"
+"""How messages and help call a run of experiments, which is a run of something else than data."""
+
+
+def is_of_experiments(command: str, words: Sequence[str]) -> bool:
+    """Whether these words after a command ask for experiments: ``run`` with a name, ``--all`` or ``--list``."""
+    if command != "run" or not words:
+        return False
+    is_name = words[0][:1] != "-" and not words[0].lower().endswith((".toml", ".json"))
+    return is_name or "--all" in words or "--list" in words
+
+
 def command_of(word: str) -> str:
     """`word`, checked to be a command; the error names the nearest one."""
     return checks.choice("command", word, COMMANDS)
@@ -79,7 +99,7 @@ def settings_of(command: str, words: Sequence[str]) -> Any:
         InputError: a choice that is not known, or a bad settings file.
         SystemExit: with code 2 after tyro has explained another mistake, with code 0 after help was shown.
     """
-    kind = COMMANDS[command]
+    kind = ExperimentSettings if is_of_experiments(command, words) else COMMANDS[command]
     if kind in WITH_FILES and words and words[0][:1] != "-" and words[0].lower().endswith((".toml", ".json")):
         words = ["--config", *words]
     is_help = any(word in ("-h", "--help") for word in words)
@@ -95,7 +115,7 @@ def settings_of(command: str, words: Sequence[str]) -> Any:
     except SystemExit as leaving:
         print(told.getvalue(), end="")
         if is_help and not leaving.code:
-            print(help_texts.EXAMPLES[command])
+            print(help_texts.EXAMPLES[EXPERIMENTS if kind is ExperimentSettings else command])
         if error := _refusal_behind(leaving):
             raise error from None  # our own sentence, without tyro's frame around it
         print(explained.getvalue(), end="", file=sys.stderr)

@@ -5,6 +5,7 @@ together, never arrays; nothing heavy is imported here, so that a typing error c
 """
 
 from gradflow.settings.basins import BasinSettings
+from gradflow.settings.experiments import ExperimentSettings
 from gradflow.settings.files import as_toml, decisive, flat, from_mapping, read_config
 from gradflow.settings.portraits import PortraitSettings
 from gradflow.settings.runs import (
@@ -24,6 +25,7 @@ __all__ = [
     "BasinSettings",
     "DataSettings",
     "DemoSettings",
+    "ExperimentSettings",
     "FlowSettings",
     "InitSettings",
     "NetworkSettings",
