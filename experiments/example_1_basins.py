@@ -15,25 +15,25 @@ the share without sampling.
 Cost: one and a half minutes on one core.
 Source: paper 002, Example 1, with the corrected table of critical points.
 
-Run: ``./go python experiments/example_1_basins.py``
+Run: ``gradflow run example_1_basins``
 """
 
-import argparse
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
+import xarray as xr
 from jaxtyping import Float, Int
 from scipy.integrate import solve_ivp
 
 import gradflow as gf
 from gradflow import intervals, samplers
-from gradflow.reporting import print_table
+from gradflow.laboratory import Finding, between, dataset_of, holds, none_of
 
 TARGETS = np.diag([2.0, 1.0])
 FLAT, GLOBAL, SPURIOUS = "flat cone", "global minimum", "spurious minimum"
 FATES = (FLAT, GLOBAL, SPURIOUS)
+NAMES = ("flat", "global_minimum", "spurious")
 SETTLED = 1e-5
 """Distance from a separatrix from which on labels at the default tolerance must agree."""
 
@@ -56,15 +56,24 @@ class Settings:
         return cls(num_samples=(2000,), num_compared=40, num_pairs=1, distances=(1e-2, 1e-5), num_nodes=(24, 32))
 
 
-@dataclass(frozen=True)
-class Found:
-    """Everything that is shown, and what must not be there."""
-
-    rows: list[dict[str, object]]
-    details: list[dict[str, object]]
-    near: list[dict[str, object]]
-    disagreements: int
-    estimates: list[gf.BasinEstimate] = field(repr=False)
+SHARES = {
+    "how": "which calculation",
+    "starts": "starts",
+    **{name: f"starts that end at the {text}" for name, text in zip(NAMES, FATES, strict=True)},
+    "undetermined": "starts without a limit",
+}
+CONES = {
+    "cone": "samples active at the start",
+    "cone_exact": "share that falls silent, by quadrature; NaN where both samples are active",
+    "cone_starts": "starts in the cone",
+    "cone_silent": "those of them that fall silent, by the estimate",
+}
+BESIDE = {
+    "distance": "distance from a separatrix",
+    "beside_starts": "starts there",
+    "beside_other": "those whose label differs from the calculation's",
+    "beside_undetermined": "those without a label",
+}
 
 
 def problem() -> gf.Regression:
@@ -161,36 +170,61 @@ def fates(settings: Settings, indices: Int[np.ndarray, " num"]) -> tuple[np.ndar
     return np.array([name for name, _ in found]), np.array([clear for _, clear in found]), cones
 
 
-def run(settings: Settings) -> Found:
-    """The shares of three fates: estimated, and by the independent calculation."""
+def measure(settings: Settings) -> xr.Dataset:
+    """Counts by calculation, silent shares by first cone (along ``first``), labels beside separatrices (``near``)."""
     flow, law = gf.GradientFlow(problem()), samplers.Gaussian(1.0, like=problem())
     estimates = [
         gf.estimate_basins(flow, law, settings.seed, num, progress=False, keep_codes=True)
         for num in settings.num_samples
     ]
-    indices = np.arange(settings.num_compared)
-    names, clarity, cones = fates(settings, indices)
+    names, clarity, _ = fates(settings, np.arange(settings.num_compared))
     codes = estimates[0].codes
     assert codes is not None
-    labels = np.array([_short(estimates[0].labels[code]) for code in codes[indices]])
-    rows = [_row(f"estimate_basins, {e.num_samples:,} starts", _counts_of(e), e.num_samples) for e in estimates]
-    rows.append(_row(f"cone by cone, {len(names):,} starts", [int((names == n).sum()) for n in FATES], len(names)))
-    shares = [silent_share(strength, settings.num_nodes) for strength in (2.0, 1.0)]
-    details = _details(estimates[0], law, settings, shares)
-    details.append({"what": "starts whose label differs between the two", "value": str(int((labels != names).sum()))})
-    details.append({"what": f"smallest clarity among the {len(names):,}", "value": f"{clarity.min():.1e}"})
-    for bits, text in ((0, "{}"), (1, "{1}"), (2, "{2}"), (3, "{1, 2}")):
-        inside = cones == bits
-        silent, num = int((names[inside] == FLAT).sum()), int(inside.sum())
-        limits = intervals.proportion_intervals(silent, num)
-        shown = f"{silent / num:.4f} ({float(limits.low):.4f} .. {float(limits.high):.4f})"
-        details.append({"what": f"cone by cone: silent in the end of {num} that start in {text}", "value": shown})
-    near, wrong = beside_separatrices(settings)
-    return Found(rows, details, near, int((labels != names).sum()) + wrong, estimates)
+    labels = np.array([_short(estimates[0].labels[code]) for code in codes[: settings.num_compared]])
+    rows = [_counts(f"estimate_basins, {e.num_samples:,} starts", _counts_of(e), e.num_samples) for e in estimates]
+    rows.append(_counts("cone by cone", [int((names == name).sum()) for name in FATES], len(names)))
+    parts = [
+        dataset_of(rows, SHARES, "how_many"),
+        dataset_of(silent_by_cone(estimates[0], law, settings), CONES, "first"),
+        dataset_of(beside_separatrices(settings), BESIDE, "near"),
+    ]
+    described = {
+        "differing": ((labels != names).sum(), "starts whose label differs between the two calculations"),
+        "compared": (len(names), "starts labelled by both"),
+        "smallest_clarity": (clarity.min(), "smallest clarity of a calculated fate"),
+    }
+    scalars = {name: xr.Variable((), value, {"long_name": text}) for name, (value, text) in described.items()}
+    return xr.merge(parts).assign(scalars)
 
 
-def beside_separatrices(settings: Settings) -> tuple[list[dict[str, object]], int]:
-    """Starts on both sides of separatrices at known distances, followed by both; and differences from SETTLED on."""
+def findings(results: xr.Dataset) -> list[Finding]:
+    """Shares, silence by cone, and labels against the independent calculation."""
+    example = "paper 002, Example 1 as corrected"
+    largest = results.isel(how_many=int(results["starts"].values.argmax()))
+    share = float(largest["flat"] / largest["starts"])
+    wide = 4.0 * np.sqrt(share * (1 - share) / float(largest["starts"]))
+    singles = results.sel(first=results["cone_exact"].notnull() & (results["cone"] != "none"))
+    tails = intervals.proportion_intervals(singles["cone_silent"].values, singles["cone_starts"].values, 0.999)
+    settled = results["distance"] >= SETTLED
+    silent = results.sel(first=results["cone"] == "none")
+    return [
+        between("share of starts that fall silent in all, by the largest estimate", share, 0.40 - wide, 0.41 + wide,
+                example),
+        holds("starts silent from the beginning that stay silent", silent["cone_silent"].sum(),
+              silent["cone_starts"].sum(), example),
+        holds("cones with one active sample whose silent share by quadrature is in the 99.9 % interval",
+              np.sum(tails.contains(singles["cone_exact"].values)), len(singles["cone"]), "the quadrature in the file"),
+        none_of("labels that differ from the calculation cone by cone", results["differing"], results["compared"],
+                example),
+        none_of(f"labels that differ beside separatrices, {SETTLED:g} away and farther",
+                (results["beside_other"] + results["beside_undetermined"]).where(settled, 0).sum(),
+                results["beside_starts"].where(settled, 0).sum(), example),
+        none_of("starts without a limit", results["undetermined"].sum(), results["starts"].sum(), example),
+    ]  # fmt: skip
+
+
+def beside_separatrices(settings: Settings) -> list[dict[str, object]]:
+    """Starts on both sides of separatrices at known distances, followed by both calculations."""
     law = samplers.Gaussian(1.0, like=problem())
     first, second = law.starts(settings.seed, np.arange(20 * settings.num_pairs))
     states = np.concatenate([first[:, 0, :], second[:, :, 0]], axis=1)
@@ -218,16 +252,15 @@ def beside_separatrices(settings: Settings) -> tuple[list[dict[str, object]], in
     differs = np.array([label != name for label, name in zip(labels, names, strict=True)])
     undecided = np.array([label == "undetermined" for label in labels])
     distances = np.array(apart)
-    rows: list[dict[str, object]] = [
+    return [
         {
-            "distance from a separatrix": f"{distance:g}",
-            "starts": str(int((distances == distance).sum())),
-            "other label": str(int((differs & ~undecided & (distances == distance)).sum())),
-            "undetermined": str(int((undecided & (distances == distance)).sum())),
+            "distance": distance,
+            "beside_starts": int((distances == distance).sum()),
+            "beside_other": int((differs & ~undecided & (distances == distance)).sum()),
+            "beside_undetermined": int((undecided & (distances == distance)).sum()),
         }
         for distance in settings.distances
     ]
-    return rows, int(differs[distances >= SETTLED].sum())
 
 
 def _counts_of(estimate: gf.BasinEstimate) -> list[int]:
@@ -235,44 +268,23 @@ def _counts_of(estimate: gf.BasinEstimate) -> list[int]:
     return [sum(int(c) for c, s in zip(estimate.counts, shorts, strict=True) if s == name) for name in FATES]
 
 
-def _details(
-    estimate: gf.BasinEstimate, law: samplers.Gaussian, settings: Settings, shares: list[float]
-) -> list[dict[str, object]]:
-    """Silent shares by the first cone: the quadrature beside the estimate."""
+def _counts(name: str, counts: list[int], num: int) -> dict[str, object]:
+    return {"how": name, "starts": num, **dict(zip(NAMES, counts, strict=True)), "undetermined": num - sum(counts)}
+
+
+def silent_by_cone(estimate: gf.BasinEstimate, law: samplers.Gaussian, settings: Settings) -> list[dict[str, object]]:
+    """How many starts fall silent by the cone in which they begin: the quadrature beside the estimate."""
     first, _ = law.starts(settings.seed, np.arange(estimate.num_samples))
     cones = (first[:, 0, 0] > 0) + 2 * (first[:, 0, 1] > 0)
     assert estimate.codes is not None
     silent = estimate.codes == estimate.row(FLAT)
-    rows: list[dict[str, object]] = []
-    for bits, text, exact in ((0, "{}", 1.0), (1, "{1}", shares[0]), (2, "{2}", shares[1])):
-        inside = cones == bits
-        limits = intervals.proportion_intervals(int(silent[inside].sum()), int(inside.sum()))
-        rows.append({
-            "what": f"silent in the end of those that start in {text}: by quadrature, and estimated",
-            "value": f"{exact:.6f}, {float(limits.estimate):.4f} ({float(limits.low):.4f} .. {float(limits.high):.4f})",
-        })  # fmt: skip
-    return rows
-
-
-def _row(name: str, counts: list[int], num: int) -> dict[str, object]:
-    limits = intervals.proportion_intervals(np.array(counts), num, num_joint=len(counts))
-    cells = [
-        f"{p:.5f} ({low:.5f} .. {high:.5f})"
-        for p, low, high in zip(limits.estimate, limits.low, limits.high, strict=True)
+    exact = [1.0, *(silent_share(strength, settings.num_nodes) for strength in (2.0, 1.0)), np.nan]
+    return [
+        {
+            "cone": name,
+            "cone_exact": exact[bits],
+            "cone_starts": int((cones == bits).sum()),
+            "cone_silent": int(silent[cones == bits].sum()),
+        }
+        for bits, name in enumerate(("none", "first", "second", "both"))
     ]
-    return {"how": name, **dict(zip(FATES, cells, strict=True)), "undetermined": str(num - sum(counts))}
-
-
-def main() -> int:
-    """Prints the tables; exit code 1 when a label differs."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tiny", action="store_true", help="the quick version")
-    found = run(Settings.tiny() if parser.parse_args().tiny else Settings())
-    print_table(found.rows, title="Example 1: shares, 95 % intervals that hold together")
-    print_table(found.details, title="where silence comes from")
-    print_table(found.near, title="beside separatrices: labels at the default tolerance against the calculation")
-    return int(found.disagreements > 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

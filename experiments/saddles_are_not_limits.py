@@ -14,20 +14,19 @@ second-order test; the one-sided bound counts starts without a limit as saddles.
 Cost: half an hour on two busy cores, most of it for H = 3 from small starts.
 Source: paper 003, conjecture and Remark 3; Achour, Malgouyres and Gerchinovitz 2024 for the kinds of saddles.
 
-Run: ``./go python experiments/saddles_are_not_limits.py``
+Run: ``gradflow run saddles_are_not_limits``
 """
 
-import argparse
-import sys
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import xarray as xr
+from tqdm import tqdm
 
 import gradflow as gf
 from gradflow import samplers
 from gradflow.flow import AbstractFlow
-from gradflow.reporting import print_table
+from gradflow.laboratory import Finding, at_least, at_most, dataset_of, holds, none_of
 
 TARGET = np.diag([2.0, 1.0])
 
@@ -104,33 +103,68 @@ def named(case: Exception003) -> gf.BasinEstimate:
     return gf.estimate_basins(case.flow, samplers.Given(case.starts), 0, num, progress=False, num_rechecked=0)
 
 
-def counted(settings: Settings, hidden: int, scale: float) -> tuple[dict[str, object], int]:
-    """A row of the table, and how many starts ended at saddles."""
+COUNTED = {
+    "depth": "hidden layers H",
+    "scale": "standard deviation of the starts' weights",
+    "starts": "starts",
+    "global_minima": "starts that end at a global minimum",
+    "saddles": "starts that end at a saddle",
+    "continued": "starts that ran out of steps and were continued",
+    "undetermined": "starts without a limit in the end",
+    "bound": "one-sided upper bound of the share that ends at a saddle",
+    "level": "its level",
+    "other_label": "starts with another label at a hundredth of the tolerance",
+}
+CUT = {
+    "cut_depth": "hidden layers H",
+    "cut_scale": "standard deviation of the starts' weights",
+    "cut_horizon": "flow time at which the starts are stopped",
+    "cut_starts": "starts",
+    "cut_undetermined": "starts without a limit by then",
+    "cut_saddles": "starts called saddles by then, at any horizon",
+    "cut_bound": "one-sided upper bound of the share that ends at a saddle, by then",
+}
+KNOWN = {
+    "known_name": "starts whose end is known",
+    "known_predicted": "where they end",
+    "known_is_certain": "whether none may end elsewhere",
+    "known_starts": "starts",
+    "known_hits": "starts that ended there",
+    "known_undetermined": "starts without a limit",
+    "known_others": "starts that ended elsewhere",
+}
+
+
+def counted(settings: Settings, hidden: int, scale: float) -> dict[str, object]:
+    """How the starts of one depth and scale ended, and the shares without a limit by each horizon."""
     problem = deep(hidden)
     law = samplers.Gaussian(scale, like=problem)
     found = gf.estimate_basins(gf.GradientFlow(problem), law, settings.seed, settings.num_samples, progress=False)
     out_of_steps = found.undetermined
     if out_of_steps:
         found = gf.continue_undecided(found, max_steps=settings.more_steps)
-    saddles = sum(int(c) for c, kind in zip(found.counts, found.kinds, strict=True) if "saddle" in kind)
-    row: dict[str, object] = {
-        "H": str(hidden),
-        "scale": f"{scale:g}",
-        "starts": f"{found.num_samples:,}",
-        "global minima": str(sum(int(c) for c, k in zip(found.counts, found.kinds, strict=True) if "global" in k)),
-        "saddles": str(saddles),
-        "continued": str(out_of_steps),
-        "undetermined": str(found.undetermined),
-        f"saddles, {100 * found.level:g} % bound": f"{found.upper_bound('saddle'):.2e}",
-    }
-    shares = zip(settings.horizons, found.unsettled_at(settings.horizons), strict=True)
-    row |= {f"no limit by {t:g}": f"{share:.2e}" for t, share in shares}
     assert found.recheck is not None
-    return row | {"other at rtol/100": str(sum(num for _, _, num in found.recheck.rows))}, saddles
+    return {
+        "depth": hidden,
+        "scale": scale,
+        "starts": found.num_samples,
+        "global_minima": _of_kind(found, "global"),
+        "saddles": _of_kind(found, "saddle"),
+        "continued": out_of_steps,
+        "undetermined": found.undetermined,
+        "bound": found.upper_bound("saddle"),
+        "level": found.level,
+        "unsettled": np.asarray(found.unsettled_at(settings.horizons)),
+        "other_label": sum(num for _, _, num in found.recheck.rows),
+    }
 
 
-def cut_short(settings: Settings, hidden: int, scale: float) -> tuple[list[dict[str, object]], int]:
-    """The same starts stopped at each horizon and continued to the next; and how many were ever called saddles."""
+def _of_kind(found: gf.BasinEstimate, word: str) -> int:
+    return sum(int(count) for count, kind in zip(found.counts, found.kinds, strict=True) if word in kind)
+
+
+def cut_short(settings: Settings, hidden: int, scale: float) -> list[dict[str, object]]:
+    """The same starts stopped at each horizon and continued to the next, one row for each horizon."""
     problem = deep(hidden)
     law, flow = samplers.Gaussian(scale, like=problem), gf.GradientFlow(problem)
     first = settings.horizons[0]
@@ -139,49 +173,57 @@ def cut_short(settings: Settings, hidden: int, scale: float) -> tuple[list[dict[
     saddles = 0
     for horizon in settings.horizons:
         found = found if horizon == first else gf.continue_undecided(found, t1=horizon)
-        saddles += sum(int(c) for c, kind in zip(found.counts, found.kinds, strict=True) if "saddle" in kind)
-        rows.append({
-            "H": str(hidden),
-            "scale": f"{scale:g}",
-            "horizon": f"{horizon:g}",
-            "undetermined": f"{found.undetermined} of {found.num_samples}",
-            "saddles": str(saddles),
-            f"saddles, {100 * found.level:g} % bound": f"{found.upper_bound('saddle'):.2e}",
-        })  # fmt: skip
-    return rows, saddles
+        saddles += _of_kind(found, "saddle")
+        values = (hidden, scale, horizon, found.num_samples, found.undetermined, saddles, found.upper_bound("saddle"))
+        rows.append(dict(zip(CUT, values, strict=True)))
+    return rows
 
 
-def run(settings: Settings) -> tuple[dict[str, list[dict[str, object]]], bool]:
-    """The tables by title, and whether everything is as predicted."""
+def known(case: Exception003) -> dict[str, object]:
+    """How many starts of a known case end where they should."""
+    found = named(case)
+    hits = int(found.counts[found.labels.index(case.label)]) if case.label in found.labels else 0
+    others = found.num_samples - hits - found.undetermined
+    values = (case.name, case.label, case.is_certain, found.num_samples, hits, found.undetermined, others)
+    return dict(zip(KNOWN, values, strict=True))
+
+
+def measure(settings: Settings) -> xr.Dataset:
+    """The counts by depth and scale (``law``), the starts cut short (``cut``) and the known cases (``known``)."""
     pairs = [(hidden, scale) for hidden in settings.depths for scale in settings.scales]
-    counts = [counted(settings, *pair) for pair in pairs]
+    counts = [counted(settings, *pair) for pair in tqdm(pairs, disable=None, desc="depths and scales")]
+    unsettled = np.array([row.pop("unsettled") for row in counts])
     slowest = max(pairs, key=lambda pair: (pair[0], -pair[1]))
-    cut, called = cut_short(settings, *slowest)
-    known, is_known = [], True
-    for case in exceptions():
-        found = named(case)
-        hits = int(found.counts[found.labels.index(case.label)]) if case.label in found.labels else 0
-        others = found.num_samples - hits - found.undetermined
-        is_known &= hits > 0 and (others == 0 or not case.is_certain)
-        known.append({"starts": case.name, "predicted": case.label, "found": f"{hits} of {found.num_samples}",
-                      "undetermined": str(found.undetermined), "another label": str(others)})  # fmt: skip
-    tables: dict[str, list[dict[str, Any]]] = {
-        "Gaussian starts of deep linear networks followed to their limits": [row for row, _ in counts],
-        "stopped at a horizon, and continued": cut,
-        "starts whose limit is known": known,
-    }
-    return tables, is_known and called == 0 and all(saddles == 0 for _, saddles in counts)
+    parts = [
+        dataset_of(counts, COUNTED, "law"),
+        dataset_of(cut_short(settings, *slowest), CUT, "cut"),
+        dataset_of([known(case) for case in exceptions()], KNOWN, "known"),
+    ]
+    shares = xr.Variable(("law", "horizon"), unsettled, {"long_name": "share of starts without a limit", "units": "1"})
+    times = xr.Variable("horizon", np.array(settings.horizons), {"long_name": "flow time", "units": "1"})
+    return xr.merge(parts).assign(unsettled=shares).assign_coords(horizon=times)
 
 
-def main() -> int:
-    """Prints the tables; exit code 1 when something is not as predicted."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tiny", action="store_true", help="the quick version")
-    tables, is_predicted = run(Settings.tiny() if parser.parse_args().tiny else Settings())
-    for title, rows in tables.items():
-        print_table(rows, title=title)
-    return int(not is_predicted)
+def findings(results: xr.Dataset) -> list[Finding]:
+    """No saddle and nothing undetermined; plateaus are not called saddles; the known cases are seen."""
+    conjecture, total = "paper 003, conjecture as corrected", results["starts"].sum()
+    certain = results["known_others"].where(results["known_is_certain"], 0)
+    return [
+        none_of("starts that end at a saddle", results["saddles"].sum(), total, conjecture),
+        none_of("starts without a limit in the end", results["undetermined"].sum(), total, "paper 003, Prop. 1"),
+        at_most("upper bound of the share of saddles, times the starts, the largest",
+                (results["bound"] * results["starts"]).max(), 3.0, "Clopper and Pearson: -log(0.05)"),
+        none_of("starts on a plateau, cut short, that are called saddles", results["cut_saddles"].max(),
+                results["cut_starts"].max(), "math.md, part I, section 9"),
+        at_least("share without a limit at the first horizon over that at the last, the slowest law",
+                 _fall(results), 10.0, "math.md, part I, section 9"),
+        holds("known cases of which starts end where they should", (results["known_hits"] > 0).sum(),
+              results.sizes["known"], "paper 003, section 4"),
+        none_of("starts on stable sets that end elsewhere", certain.sum(),
+                results["known_starts"].where(results["known_is_certain"], 0).sum(), "paper 003, section 4"),
+    ]  # fmt: skip
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _fall(results: xr.Dataset) -> float:
+    counts = results["cut_undetermined"].values
+    return float(counts[0] / max(counts[-1], 1)) if counts[0] else np.nan

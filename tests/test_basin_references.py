@@ -51,11 +51,11 @@ def chain_starts(*rows):
 
 
 def test_example_1_agrees_with_the_cones_followed_by_hand_start_by_start(relu):
-    found = relu.run(relu.Settings.tiny())
-    assert found.disagreements == 0
-    assert [row["undetermined"] for row in found.rows] == ["0", "0"]
-    assert sum(int(row["starts"]) for row in found.near) == 4 and {row["other label"] for row in found.near} == {"0"}
-    shares = found.estimates[0].fractions
+    found = relu.measure(relu.Settings.tiny())
+    assert found["differing"] == 0 and found["undetermined"].values.tolist() == [0, 0]
+    assert found["beside_starts"].sum() == 4 and found["beside_other"].values.tolist() == [0, 0]
+    assert [finding.agrees for finding in relu.findings(found)] == 6 * [True]
+    shares = (found["flat"] / found["starts"]).values
     # The exact shares of starts that fall silent from one active cone; the rest from two active samples and none.
     cone = {True: relu.silent_share(2.0, (24, 32)), False: relu.silent_share(1.0, (24, 32))}
     np.testing.assert_allclose([cone[True], cone[False]], [0.2762730038, 0.2896667838], atol=1e-5)
@@ -91,13 +91,13 @@ def test_fates_that_need_no_computer(relu, row, column, expected):
 
 def test_no_saddle_is_a_limit_of_deep_linear_networks_and_a_plateau_is_none(saddles):
     settings = saddles.Settings(num_samples=300, depths=(3,), scales=(0.3,), horizons=(10.0, 1e3), num_cut=200)
-    row, found = saddles.counted(settings, 3, 0.3)
-    assert found == 0 and row["undetermined"] == "0" and row["global minima"] == "300"
-    assert float(row["saddles, 95 % bound"]) == pytest.approx(1 - 0.05 ** (1 / 300), rel=1e-2)
-    rows, called = saddles.cut_short(settings, 3, 0.3)
-    undetermined = [int(entry["undetermined"].split()[0]) for entry in rows]
-    assert called == 0 and undetermined[0] > 150 and undetermined[1] < 20
-    assert float(rows[0]["saddles, 95 % bound"]) > undetermined[0] / 200, "a bound counts starts without a limit"
+    row = saddles.counted(settings, 3, 0.3)
+    assert (row["saddles"], row["undetermined"], row["global_minima"]) == (0, 0, 300)
+    assert row["bound"] == pytest.approx(1 - 0.05 ** (1 / 300), rel=1e-2)
+    rows = saddles.cut_short(settings, 3, 0.3)
+    undetermined = [entry["cut_undetermined"] for entry in rows]
+    assert rows[-1]["cut_saddles"] == 0 and undetermined[0] > 150 and undetermined[1] < 20
+    assert rows[0]["cut_bound"] > undetermined[0] / 200, "a bound counts starts without a limit"
 
 
 def test_zeros_that_the_flow_keeps_end_at_the_saddle_and_rotated_they_do_not(saddles):

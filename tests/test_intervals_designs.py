@@ -185,11 +185,12 @@ def test_the_coverage_experiment_finds_what_it_predicts():
     module = importlib.util.module_from_spec(specification)
     sys.modules[specification.name] = module  # dataclasses look their module up
     specification.loader.exec_module(module)
-    rows = module.run(module.Settings(repetitions=40, fractions=(0.5, 0.001), num_looks=4, num_replicates=4))
+    results = module.measure(module.Settings(repetitions=40, fractions=(0.5, 0.001), num_looks=4, num_replicates=4))
+    rows = [{name: results[name].values[case] for name in results} for case in range(results.sizes["case"])]
     verdicts = {(row["interval"], row["setting"][:10]): row["verdict"] for row in rows}
-    assert [row for row in rows if row["promised"] == "yes" and row["verdict"] == module.LOW] == []
+    assert [row for row in rows if row["is_promise"] and row["verdict"] == module.LOW] == []
+    assert module.findings(results)[0].agrees
     assert verdicts["Wald", "p = 0.001,"] == verdicts["as if listed", "10^9 equal"] == module.LOW
-    assert sum(row["promised"] == "yes" for row in rows) == 13
-    known = [row for row in rows if row["interval"] == "Wald" and row["sum over outcomes"]]
-    sums = {row["setting"]: float(row["sum over outcomes"]) for row in known}
+    assert sum(row["is_promise"] for row in rows) == 13
+    sums = {row["setting"]: row["exact"] for row in rows if row["interval"] == "Wald"}
     assert sums["p = 0.001, n = 1000"] < 0.64 and sums["p = 0.5, n = 1000"] > 0.94

@@ -19,3 +19,4 @@ from .running import Outcome as Outcome
 from .running import judged as judged
 from .running import measured as measured
 from .running import perform as perform
+from .tables import dataset_of as dataset_of
