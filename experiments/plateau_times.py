@@ -6,7 +6,7 @@ Prediction: near the origin the flow is homogeneous of degree H, so the first es
 ``scale^-(H-1)`` for H >= 2, and ``log(1/scale) / s_1`` plus a constant for H = 1; the second step has the same power,
 and ``log(1/scale) / s_2`` for H = 1. Between the steps the loss rests at the critical value ``s_2^2 / 2`` and nowhere
 else: the staircase of paper 003, Lemma 2. For H = 1 that plateau is short: with r = s_2 / s_1 the loss misses it by a
-power ``4 (1 - r) / (2 + r)`` of the scale, 0.8 here. In a balanced chain of width one the whole curve has a closed form.
+power ``4 (1 - r) / (2 + r)`` of the scale, 0.8 here. A balanced chain of width one has a closed form.
 Method: hidden widths 4, X = I, Y = diag(2, 1); several fixed Gaussian W; scales from large to small. Times are those at
 which the loss crosses the middle between neighbouring critical values; the plateau's level is the loss where the
 gradient is smallest between the two crossings. Powers are local slopes between the two smallest scales, medians over W.
