@@ -52,7 +52,7 @@ def _options(kind: type) -> list[str]:
     for field in dataclasses.fields(kind):
         if dataclasses.is_dataclass(field.default_factory):
             found += _options(field.default_factory)
-        elif field.name != "name":  # what a portrait shows is said without a dash
+        elif field.name not in ("name", "results"):  # what is shown or reported is said without a dash
             is_switch = isinstance(field.default, bool) and field.name != "print_config"
             found += [_hyphened(name) for name in (field.name, *([f"no_{field.name}"] if is_switch else []))]
     return found

@@ -71,6 +71,10 @@ def _run(command: str, settings: Any, words: list[str]) -> ExitCode:
         from gradflow.cli import basins
 
         return basins.basins(settings, words)
+    if command == "report":
+        from gradflow.cli import reports
+
+        return reports.report(settings)
     if command == "verify":
         from gradflow.cli import verifying
 

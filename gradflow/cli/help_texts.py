@@ -51,6 +51,12 @@ examples:
   gradflow portrait two_layer_scalar --starts "0.5,0.1;-1,-0.5" --window -2 2 -2 2
   gradflow portrait --expression "(x**2 + y - 1)**2 + 0.1*y**2"
 """,
+    "report": """\
+examples:
+  gradflow report gradflow-run             the run in that folder, as gradflow-run/report.html
+  gradflow report himmelblau.nc --out himmelblau.html
+  gradflow report run/study.nc --no-explorer
+""",
     "verify": """\
 examples:
   gradflow verify                          every statement, in a minute or two
@@ -80,6 +86,7 @@ examples:
   gradflow run --data FILE.csv --targets price --preprocess standardize --hidden 16 --out results
   gradflow basins --problem example1 --samples 100000
   gradflow portrait double_well
+  gradflow report gradflow-run
   gradflow verify
   gradflow run --list
 

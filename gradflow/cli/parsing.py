@@ -25,6 +25,7 @@ from gradflow.settings import (
     DemoSettings,
     ExperimentSettings,
     PortraitSettings,
+    ReportSettings,
     RunSettings,
     VerifySettings,
     read_config,
@@ -71,6 +72,7 @@ COMMANDS: dict[str, type] = {
     "run": RunCommand,
     "basins": BasinCommand,
     "portrait": PortraitSettings,
+    "report": ReportSettings,
     "verify": VerifySettings,
 }
 

@@ -8,6 +8,7 @@ from gradflow.settings.basins import BasinSettings
 from gradflow.settings.experiments import ExperimentSettings
 from gradflow.settings.files import as_toml, decisive, flat, from_mapping, read_config
 from gradflow.settings.portraits import PortraitSettings
+from gradflow.settings.reports import ReportSettings
 from gradflow.settings.runs import (
     DataSettings,
     DemoSettings,
@@ -31,6 +32,7 @@ __all__ = [
     "NetworkSettings",
     "OutputSettings",
     "PortraitSettings",
+    "ReportSettings",
     "RunSettings",
     "SolverSettings",
     "TeacherSettings",

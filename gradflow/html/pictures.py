@@ -1,0 +1,35 @@
+"""Figures as parts of a page: drawn by :mod:`gradflow.plotting`, written into the page itself, described in words.
+
+A figure is a picture inside the page (never a part of its markup, so that nothing in it can run): as lines where that
+is small, as pixels where it is not. Knows figures, no results.
+"""
+
+import base64
+import io
+from typing import Any
+
+from gradflow import plotting
+from gradflow.html.blocks import Picture
+
+LARGEST_DRAWING = 250_000
+"""Bytes of a drawing in lines; a larger one is shown as pixels."""
+
+PIXELS_PER_INCH = 170
+
+
+def inline(figure: Any, alt: str, caption: str) -> Picture:
+    """The figure as a picture in the page; the same figure gives the same bytes."""
+    drawing = _written(figure, "svg")
+    kind = "svg+xml"
+    if len(drawing) > LARGEST_DRAWING:
+        figure.set_layout_engine("none")  # as worked out for the drawing
+        drawing, kind = _written(figure, "png"), "png"
+    return Picture(f"data:image/{kind};base64,{base64.b64encode(drawing).decode()}", alt, caption)
+
+
+def _written(figure: Any, kind: str) -> bytes:
+    stream = io.BytesIO()
+    nothing = {"Date": None} if kind == "svg" else {"Software": None}
+    with plotting.style(svg_fonttype="path", svg_hashsalt="gradflow"):
+        figure.savefig(stream, format=kind, dpi=PIXELS_PER_INCH, metadata=nothing)
+    return stream.getvalue()
