@@ -15,19 +15,22 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 from tqdm import tqdm
 
 from gradflow import checks, curvature
 from gradflow.flow import AbstractFlow
 from gradflow.kinks import KinkLog, first_piece, has_pieces, is_within, next_piece
-from gradflow.precision import as_params, in_double, require_concrete
+from gradflow.precision import as_arrays, in_double, on_device, require_concrete
 from gradflow.recording import Rows, checked_save_at
-from gradflow.solvers import StabilityCap, explicit, is_implicit, make_solver, real_stability_limit
+from gradflow.solvers import is_implicit, make_solver
 from gradflow.solvers.calls import Context, shapes_of
+from gradflow.solvers.choosing import LIMITED_STEPS, Situation, better_solver, time_to_rest
+from gradflow.solvers.costs import factorised_step_cost
 from gradflow.solvers.flat import FlatFlow, Layout
+from gradflow.solvers.methods import make_method
 from gradflow.solvers.registry import num_parameters, takes_flat_states
-from gradflow.solvers.states import Facts, Limits, Method, State
-from gradflow.solvers.step_control import norm
+from gradflow.solvers.states import Facts, Limits, State
 from gradflow.solvers.stepping import MAX_REJECTS, advance, resume, start
 from gradflow.status import Status
 from gradflow.stopping import Look, Watch
@@ -49,15 +52,6 @@ ROUTINE_LOOK = 512
 DEFAULT_RTOL = 1e-8
 DEFAULT_ATOL = 1e-10
 DEFAULT_MAX_STEPS = 1_000_000
-
-STIFF_AFTER = 5_000
-"""Stability-limited steps after which `solver="auto"` changes to a stiff solver: compiling it takes as long."""
-
-STIFF_CHEAP_PARAMETERS = 100
-"""Number of parameters above which it waits longer, in proportion to the cost of an implicit step."""
-
-STIFF_MAX_PARAMETERS = 500
-"""Largest number of parameters for which that is Rodas5P, which factorises an n x n matrix; beyond it is RKC2."""
 
 
 @in_double
@@ -120,15 +114,15 @@ def integrate(
     checks.require(t1 not in (0.0, -math.inf), "t1", "be nonzero and not -inf", t1, "Backward runs need a horizon.")
     in_range = t1 == math.inf or 1.0 / LONGEST_TIME <= abs(t1) <= LONGEST_TIME
     checks.require(in_range, "t1", f"be between {1 / LONGEST_TIME:g} and {LONGEST_TIME:g}, or inf", t1)
-    params0 = as_params(params0, rtol)
+    params0 = as_arrays(params0, rtol)
     max_steps = checks.integer("max_steps", max_steps)
-    size = float(norm(params0))
+    size = float(scipy.linalg.norm(curvature.raveled(params0)[0]))
     scale = max(1.0, size, flow.problem.minimiser_norm or 0.0)
     max_norm = 1e4 * scale if max_norm is None else checks.real("max_norm", max_norm, above=0.0, infinite=True)
     checks.require(max_norm > size, "max_norm", "be larger than the norm of the start", max_norm, f"It is {size:.6g}.")
     checks.atol_for_scale(atol, scale)
     _check_field(flow, params0)
-    flow = jax.tree.map(_on_device, flow.compact())
+    flow = on_device(flow.compact())
     run = _Run(flow, params0, t1, rtol, atol, solver, grad_tol, max_norm, max_steps, checked_save_at(save_at, t1))
     status = run.until_done(progress)
     return run.trajectory(status, time.monotonic() - clock)
@@ -158,6 +152,7 @@ class _Run:
         self.max_norm, self.max_steps, self.save_at = min(max_norm, LARGEST_NORM), max_steps, save_at
         self.direction = 1.0 if t1 > 0 else -1.0
         self.automatic = isinstance(solver, str) and solver == "auto"
+        self.name, self.capped_steps = "tsit5", LIMITED_STEPS
         self.has_kinks = has_pieces(flow)
         self.set_method(solver)
         self.reason = "explicit order 5, the default" if self.automatic else "asked for"
@@ -170,18 +165,19 @@ class _Run:
             params0, self.log = self.switch.params, self.log.begun(self.switch)
         elif takes_flat_states(solver) and not self.has_kinks:
             self.layout = Layout.of(params0)
-            self.running, params0 = FlatFlow(flow, self.layout), self.layout.ravel(params0)
+            self.running, params0 = FlatFlow(flow, self.layout), curvature.raveled(params0)[0]
         self.rows = Rows(self.params0, save_at, self.unravel)
         self.used, self.idle = 0, 0
         self._plan_routine_look(ROUTINE_LOOK)
         self.start_loss = self._begin(params0, 0.0, 0.0)
+        self.at_last_choice = self.facts
         self.length = getattr(flow.problem, "weight_scale", 1.0)
         self.watch = self._first_watch(grad_tol)
 
     def set_method(self, solver: str | diffrax.AbstractSolver) -> None:
         """From now on, steps are taken with this solver."""
         made = make_solver(solver, self.rtol, self.atol, self.direction)
-        self.method = _method(made, self.rtol, self.atol, self.direction, self.has_kinks)
+        self.method = make_method(made, self.rtol, self.atol, self.direction, self.has_kinks)
 
     def unravel(self, params: Params) -> Params:
         """Parameters of what the steps run on, leading axes kept."""
@@ -254,7 +250,7 @@ class _Run:
             return Status.HORIZON
         if self.used >= self.max_steps:
             return Status.STEP_LIMIT
-        self._consider_stiffness()
+        self._consider_method()
         return None
 
     def _switch(self) -> None:
@@ -284,7 +280,7 @@ class _Run:
 
     def _look_now(self) -> None:
         self.watch = self.watch.look(self._look())
-        self.state = dataclasses.replace(self.state, quiet=jnp.zeros((), jnp.int64))
+        self.state = dataclasses.replace(self.state, quiet=np.zeros((), np.int64))
         self.facts = self.facts._replace(quiet=0.0)
 
     def _look(self) -> Look:
@@ -321,26 +317,49 @@ class _Run:
             loud_above=min(watch.loud_above, 10 * watch.last_grad_norm),
             max_steps=self.max_steps,
             quiet_steps=watch.quiet_steps,
+            capped_steps=self.capped_steps if self.automatic and self.name == "tsit5" else math.inf,
         )
         return np.array(limits, float)
 
-    def _consider_stiffness(self) -> None:
-        """Changes to a method for stiff flows when the explicit one was held back by stability for long."""
-        if not self.automatic or is_implicit(self.method.solver):
+    def _consider_method(self) -> None:
+        """Goes on with another solver where the facts speak for it; see :mod:`gradflow.solvers.choosing`."""
+        if not self.automatic:
             return
-        capped, size = int(self.facts.num_capped), num_parameters(self.params0)
-        is_small = size <= STIFF_MAX_PARAMETERS
-        patience = STIFF_AFTER * max(1.0, (size / STIFF_CHEAP_PARAMETERS) ** 2) if is_small else STIFF_AFTER
-        if capped < patience or not (is_small or self.facts.num_stiff >= 0.5 * capped):
+        facts, before = self.facts, self.at_last_choice
+        if facts.num_capped >= self.capped_steps:
+            self.capped_steps = 2 * int(facts.num_capped)
+        if facts.num_accepted < before.num_accepted + LIMITED_STEPS:
             return
-        self.set_method("rodas5p" if is_small else "rkc2")
-        self.reason = f"Tsit5 was limited by stability for {capped} steps, until t = {self.facts.time:.3g}"
-        old, facts = self.state, self.facts
+        self.at_last_choice = facts
+        found = better_solver(self._situation(before))
+        if found is None:
+            return
+        self.name, reason = found
+        self.set_method(self.name)
+        self.reason = f"{reason}, until t = {facts.time:.3g}"
+        old = self.state
         self._begin(old.params, facts.time, facts.step)
         self.state = self.state.carry_on(old)
-        self.facts = facts._replace(step=self.facts.step, quiet=0.0, rejects=0.0)
+        self.facts = self.at_last_choice = facts._replace(step=self.facts.step, quiet=0.0, rejects=0.0)
         self._plan_routine_look(ROUTINE_LOOK)
         self.rows.restart()
+
+    def _situation(self, before: Facts) -> Situation:
+        facts = self.facts
+        level = 0.1 * self.watch.quiet_below * (self.scale or facts.peak)
+        return Situation(
+            solver=self.name,
+            num_parameters=num_parameters(self.params0),
+            rtol=self.rtol,
+            num_capped=int(facts.num_capped),
+            num_stiff=int(facts.num_stiff),
+            step=facts.step,
+            radius=facts.radius,
+            horizon=math.inf if math.isinf(self.t1) else self.horizon - abs(facts.time),
+            to_rest=time_to_rest(facts.grad_norm, before.grad_norm, abs(facts.time - before.time), level),
+            step_cost=lambda: factorised_step_cost(self.running, self.state.params),
+            has_kinks=self.has_kinks,
+        )
 
     def _show(self, bar: tqdm) -> None:
         bar.update(self.used - bar.n)
@@ -375,24 +394,6 @@ class _Run:
             num_ambiguous=self.log.num_ambiguous if self.switch is not None else None,
             switch_times=self.log.times,
         )
-
-
-def _on_device(leaf: Any) -> Any:
-    """Data are moved to the device once, not with every chunk of steps."""
-    return jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf
-
-
-def _method(solver: diffrax.AbstractSolver, rtol: float, atol: float, direction: float, has_kinks: bool) -> Method:
-    """With a controller. Near kinks the spectral radius is followed step by step: not even rounding must grow there."""
-    controller: diffrax.AbstractStepSizeController = diffrax.PIDController(
-        rtol=np.asarray(rtol), atol=np.asarray(max(atol, 1e-300)), pcoeff=0.0, icoeff=1.0
-    )
-    limit = real_stability_limit(solver)
-    if explicit.tells_stiffness(solver) and not has_kinks:
-        return Method(solver, controller, direction, explicit.STAGE_SAFETY * limit)
-    if limit < math.inf:
-        controller = StabilityCap(controller, limit)
-    return Method(solver, controller, direction, math.inf)
 
 
 def _is_finite(tree: Params) -> bool:

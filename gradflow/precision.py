@@ -19,6 +19,7 @@ from gradflow import checks
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 SINGLE_RTOL = 100 * float(np.finfo(np.float32).eps)
 
@@ -37,7 +38,12 @@ def in_double(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def as_params(params: Any, rtol: float | None = None, name: str = "params0") -> Any:
-    """`params` as a pytree of float64 arrays, every leaf finite.
+    """`params` as a pytree of float64 JAX arrays, every leaf finite; raises as :func:`as_arrays` does."""
+    return jax.tree.map(jnp.asarray, as_arrays(params, rtol, name))
+
+
+def as_arrays(params: Any, rtol: float | None = None, name: str = "params0") -> Any:
+    """`params` as a pytree of float64 NumPy arrays, every leaf finite; leaves that are being traced stay as they are.
 
     Raises:
         InputError: a leaf is NaN, infinite or text, or a leaf is single precision while `rtol` asks for more
@@ -60,8 +66,18 @@ def as_params(params: Any, rtol: float | None = None, name: str = "params0") -> 
                 f"{rtol:g}",
                 'Pass float64 NumPy arrays, or put jax.config.update("jax_enable_x64", True) first.',
             )
-        converted.append(jnp.asarray(checks.finite_array(label, array)))
+        converted.append(checks.finite_array(label, array))
     return jax.tree.unflatten(structure, converted)
+
+
+def on_device(tree: T) -> T:
+    """`tree` with its NumPy arrays on the device: once, not with every call of something compiled."""
+    leaves, structure = jax.tree.flatten(tree)
+    places = [index for index, leaf in enumerate(leaves) if isinstance(leaf, np.ndarray)]
+    for index, moved in zip(places, jax.device_put([leaves[index] for index in places]), strict=True):
+        leaves[index] = moved
+    result: T = jax.tree.unflatten(structure, leaves)
+    return result
 
 
 def _is_double() -> bool:

@@ -2,7 +2,8 @@
 
 A problem knows network, data and loss (:class:`Regression`) or a user's function (:class:`Landscape`); it does not
 know how it is descended. Square-loss linear networks are written out by hand on sufficient statistics
-(:mod:`gradflow.statistics`); everything else goes through automatic differentiation.
+(:mod:`gradflow.statistics`), and the Hessian of one hidden layer is; everything else goes through automatic
+differentiation.
 """
 
 import abc
@@ -18,10 +19,12 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from gradflow import checks, initial_laws, losses
+from gradflow.activations import Identity
 from gradflow.linear_algebra import linear_gradient, linear_hessian, product
-from gradflow.networks import AbstractNetwork, Linear
+from gradflow.networks import AbstractNetwork, Linear, Shallow
 from gradflow.precision import as_params, in_double
 from gradflow.regularizers import AbstractRegularizer
+from gradflow.shallow_algebra import shallow_hessian
 from gradflow.statistics import LinearStatistics, TargetSpectrum, linear_statistics, target_spectrum
 from gradflow.types import Array, Params, Scalar, Weights
 
@@ -226,16 +229,22 @@ class Regression(AbstractProblem):
 
     @in_double
     def hessian(self, params: Weights) -> Float[Array, "n n"]:
-        """The dense Hessian, parameters flattened row-major in acting order; hand-written for linear networks."""
+        """The dense Hessian, parameters flattened row-major in acting order.
+
+        Hand-written for the squared error of linear networks and of one hidden layer with linear outputs.
+        """
         params = self._checked(params)
         check_dense(sum(int(np.prod(shape)) for shape in self.network.shapes))
-        if self.statistics is None:
-            flat, unravel = ravel_pytree(params)
+        network, is_squared = self.network, self.loss_function is losses.squared_error
+        flat, unravel = ravel_pytree(params)
+        if self.statistics is not None:
+            hessian = linear_hessian(params, self.statistics.root, self.statistics.target)
+        elif isinstance(network, Shallow) and is_squared and isinstance(network.output_activation, Identity):
+            hessian = shallow_hessian(params, network.activation, self.X, self.Y, self._weight)
+        else:
             return jax.hessian(lambda vector: self.loss(unravel(vector)))(flat)
-        hessian = linear_hessian(params, self.statistics.root, self.statistics.target)
         if self.regularizer is None:
             return hessian
-        flat, unravel = ravel_pytree(params)
         regularizer = self.regularizer
         return hessian + jax.hessian(lambda vector: regularizer(unravel(vector)))(flat)
 

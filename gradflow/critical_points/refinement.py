@@ -9,14 +9,11 @@ have to move further than the leash is not refined: it is not at a critical set,
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from gradflow import checks
-from gradflow.curvature import EPS, QuadraticModel, flat_gradient, quadratic_model
-from gradflow.precision import as_params, in_double, require_concrete
+from gradflow.curvature import EPS, QuadraticModel, flat_gradient, quadratic_model, raveled
+from gradflow.precision import in_double, require_concrete
 from gradflow.problem import AbstractProblem, Regression
 from gradflow.types import Params
 
@@ -89,8 +86,7 @@ def refine(problem: AbstractProblem, params: Params, max_displacement: float | N
         InputError: `params` is not finite, or `max_displacement` is not positive.
     """
     require_concrete("refine", problem, params)
-    params = as_params(params, name="params")
-    start, unravel = _raveled(params)
+    start, unravel = raveled(params)
     scale = max(float(np.linalg.norm(start)), problem.weight_scale if isinstance(problem, Regression) else 1.0)
     leash = LEASH * scale if max_displacement is None else checks.real("max_displacement", max_displacement, above=0.0)
     model = quadratic_model(problem, unravel(start))
@@ -108,7 +104,7 @@ def refine(problem: AbstractProblem, params: Params, max_displacement: float | N
     is_critical, reason = _verdict(problem, model, state, remaining, curvature * scale, scale, leash)
     change = max(changes, default=curvature / scale)
     return Refinement(
-        params=jax.tree.map(np.asarray, unravel(state)),
+        params=unravel(state),
         displacement=float(np.linalg.norm(state - start)),
         grad_norm=model.grad_norm,
         remaining=remaining,
@@ -119,11 +115,6 @@ def refine(problem: AbstractProblem, params: Params, max_displacement: float | N
         reason=reason,
         num_steps=num_steps,
     )
-
-
-def _raveled(params: Params) -> tuple[np.ndarray, Callable[[np.ndarray], Params]]:
-    flat, unravel = ravel_pytree(params)
-    return np.asarray(flat), lambda vector: unravel(jnp.asarray(vector))
 
 
 def _advance(

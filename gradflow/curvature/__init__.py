@@ -5,7 +5,7 @@ runs on the host in double precision and returns floats and NumPy arrays. The ma
 products only; they are compiled once per problem structure and shape, with the data passed as arguments.
 """
 
-from gradflow.curvature.hessians import DENSE_LIMIT, DIRECT_LIMIT, EPS, flat_gradient
+from gradflow.curvature.hessians import DENSE_LIMIT, DIRECT_LIMIT, EPS, flat_gradient, raveled
 from gradflow.curvature.quadratic_models import (
     Ends,
     QuadraticModel,
@@ -38,6 +38,7 @@ __all__ = [
     "newton_distance",
     "newton_step",
     "quadratic_model",
+    "raveled",
     "rounded_gradients",
     "spectrum",
 ]

@@ -5,6 +5,7 @@ precision and returns NumPy arrays.
 """
 
 import functools
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from gradflow import checks
-from gradflow.precision import as_params, in_double
+from gradflow.precision import as_arrays, in_double
 from gradflow.problem import AbstractProblem
 from gradflow.types import Params
 
@@ -31,7 +32,7 @@ EPS = float(np.finfo(float).eps)
 @in_double
 def flat_gradient(problem: AbstractProblem, params: Params) -> Float[np.ndarray, " n"]:
     """The gradient as one vector, in the order of the Hessian's rows."""
-    form, arrays = _split((problem.compact(), as_params(params, name="params")))
+    form, arrays = _taken_apart(problem, params)
     return np.asarray(_compiled_gradient(form, arrays))
 
 
@@ -45,7 +46,7 @@ def dense_hessian(problem: AbstractProblem, params: Params) -> np.ndarray:
         size,
         "Use gradflow.curvature.extreme_eigenvalues, which needs Hessian-vector products only.",
     )
-    form, arrays = _split((problem.compact(), as_params(params, name="params")))
+    form, arrays = _taken_apart(problem, params)
     hessian = np.asarray(_compiled_hessian(form, arrays))
     return 0.5 * (hessian + hessian.T)
 
@@ -58,13 +59,25 @@ def measured(
 
     One compiled call: a look at a state is taken often, and calls cost more than what they compute.
     """
-    form, arrays = _split((problem.compact(), as_params(params, name="params")))
+    form, arrays = _taken_apart(problem, params)
     loss, gradients, hessian = _compiled_measures((form, with_hessian), arrays, changes)
     gradients = np.asarray(gradients)
     if hessian is not None:
         hessian = np.asarray(hessian)
         hessian = 0.5 * (hessian + hessian.T)
     return float(loss), gradients[0], gradients[1:], hessian
+
+
+def raveled(params: Params) -> tuple[np.ndarray, Callable[[np.ndarray], Params]]:
+    """`params` as one NumPy vector, in the order of the Hessian's rows, and what makes parameters of such a vector."""
+    leaves, structure = jax.tree.flatten(as_arrays(params, name="params"))
+    ends = np.cumsum([leaf.size for leaf in leaves])
+
+    def unravel(vector: np.ndarray) -> Params:
+        parts = [vector[end - leaf.size : end].reshape(leaf.shape) for end, leaf in zip(ends, leaves, strict=True)]
+        return jax.tree.unflatten(structure, parts)
+
+    return np.concatenate([np.ravel(leaf) for leaf in leaves]), unravel
 
 
 def num_params(params: Params) -> int:
@@ -79,7 +92,7 @@ def operator(problem: AbstractProblem, params: Params) -> tuple[int, Callable[[n
     @in_double
     def product(vector: np.ndarray) -> np.ndarray:
         if not taken_apart:
-            form, arrays = _split((problem.compact(), as_params(params, name="params")))
+            form, arrays = _taken_apart(problem, params)
             taken_apart.extend((form, [jnp.asarray(array) for array in arrays]))
         return np.asarray(_compiled_product(*taken_apart, vector))
 
@@ -93,12 +106,35 @@ def start_vector(size: int) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
+_KNOWN: dict[int, tuple[Any, Any, list[Any]]] = {}
+"""Problems in use, taken apart: by identity, with a weak reference that removes the entry."""
+
+
+def _taken_apart(problem: AbstractProblem, params: Params) -> tuple[Any, list[Any]]:
+    """:func:`_split` of a problem's data and of parameters; the problem's part is kept while the problem lives."""
+    params_form, params_arrays = _split(as_arrays(params, name="params"))
+    known = _KNOWN.get(id(problem))
+    if known is None or known[0]() is not problem:
+        key = id(problem)
+        known = (weakref.ref(problem, lambda _: _KNOWN.pop(key, None)), *_split(problem.compact()))
+        if not any(isinstance(array, jax.core.Tracer) for array in known[2]):
+            _KNOWN[key] = known
+    form, arrays = known[1:]
+    return (form, len(arrays), params_form), [*arrays, *params_arrays]
+
+
 def _split(tree: Any) -> tuple[Any, list[Any]]:
     """A hashable form and the arrays of a pytree; calls with equal forms share one compiled function."""
     leaves, structure = jax.tree.flatten(tree)
     is_array = tuple(isinstance(leaf, np.ndarray | jax.Array) for leaf in leaves)
     rest = tuple(None if known else leaf for leaf, known in zip(leaves, is_array, strict=True))
     return (structure, is_array, rest), [leaf for leaf, known in zip(leaves, is_array, strict=True) if known]
+
+
+def _joined(form: Any, arrays: list[Any]) -> tuple[AbstractProblem, Params]:
+    """What :func:`_taken_apart` took apart."""
+    problem_form, count, params_form = form
+    return _join(problem_form, arrays[:count]), _join(params_form, arrays[count:])
 
 
 def _join(form: Any, arrays: list[Any]) -> Any:
@@ -111,7 +147,7 @@ def _join(form: Any, arrays: list[Any]) -> Any:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _compiled_gradient(form: Any, arrays: list[Any]) -> jax.Array:
-    problem, params = _join(form, arrays)
+    problem, params = _joined(form, arrays)
     return ravel_pytree(problem.gradient(params))[0]
 
 
@@ -119,21 +155,22 @@ def _compiled_gradient(form: Any, arrays: list[Any]) -> jax.Array:
 def _compiled_measures(
     form: tuple[Any, bool], arrays: list[Any], changes: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    problem, params = _join(form[0], arrays)
+    problem, params = _joined(form[0], arrays)
     flat, unravel = ravel_pytree(params)
     states = jnp.concatenate([flat[None], flat * (1.0 + changes)])
     gradients = jax.lax.map(lambda state: ravel_pytree(problem.gradient(unravel(state)))[0], states)
-    return problem.loss(params), gradients, problem.hessian(params) if form[1] else None
+    hessian = jnp.asarray(problem.hessian(params)) if form[1] else None
+    return jnp.asarray(problem.loss(params)), gradients, hessian
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _compiled_hessian(form: Any, arrays: list[Any]) -> jax.Array:
-    problem, params = _join(form, arrays)
-    return problem.hessian(params)
+    problem, params = _joined(form, arrays)
+    return jnp.asarray(problem.hessian(params))
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _compiled_product(form: Any, arrays: list[Any], vector: jax.Array) -> jax.Array:
-    problem, params = _join(form, arrays)
+    problem, params = _joined(form, arrays)
     direction = ravel_pytree(params)[1](vector)
     return ravel_pytree(jax.jvp(problem.gradient, (params,), (direction,))[1])[0]

@@ -9,13 +9,12 @@ import jax
 import numpy as np
 import scipy.linalg
 import scipy.sparse.linalg as sparse
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from gradflow.curvature import hessians
 from gradflow.curvature.hessians import EPS, measured, operator, start_vector
 from gradflow.curvature.spectra import eigenpairs_of, lowest_pair, spectral_radius
-from gradflow.precision import as_params, in_double
+from gradflow.precision import in_double
 from gradflow.problem import AbstractProblem
 from gradflow.types import Params
 
@@ -281,7 +280,7 @@ def look_ahead(problem: AbstractProblem, params: Params, model: QuadraticModel, 
     offset = abs(float(model.components[0])) / max(abs(lowest), TINY) if model.is_finite else float("nan")
     resolution, step = model.resolution(change), float(np.linalg.norm(model.newton))
     if -min(resolution, 0.25 * model.radius) <= lowest < -model.curvature_floor and step <= 1e-2 * size:
-        flat, unravel = ravel_pytree(as_params(params, name="params"))
+        flat, unravel = hessians.raveled(params)
         ahead = quadratic_model(problem, unravel(flat + model.newton))
         if ahead.is_finite and ahead.values is not None:
             if step > 1e-8 * size:
@@ -296,7 +295,7 @@ def _look_ahead_matrix_free(problem: AbstractProblem, params: Params, model: Qua
     change = CHANGE * model.radius / size
     resolution, step = model.resolution(change), float(np.linalg.norm(model.newton))
     if -min(resolution, 0.25 * model.radius) <= lowest < -LANCZOS_RESOLUTION * model.radius and step <= 1e-2 * size:
-        flat, unravel = ravel_pytree(as_params(params, name="params"))
+        flat, unravel = hessians.raveled(params)
         ahead = quadratic_model(problem, unravel(flat + model.newton))
         if ahead.is_finite:
             lowest = lowest_pair(ahead.product, len(model.gradient), model.radius)[0]

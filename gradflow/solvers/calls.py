@@ -26,7 +26,12 @@ class Context:
 
 def shapes_of(function: Callable[..., Any], context: Context) -> Any:
     """The shapes of what `function` gives for what is held, found once for each form and shapes of arrays."""
-    return _shapes_of(function, context.form, tuple((np.shape(leaf), np.dtype(leaf.dtype)) for leaf in context.arrays))
+    return _shapes_of(function, context.form, specification(context))
+
+
+def specification(context: Context) -> tuple[tuple[tuple[int, ...], Any], ...]:
+    """Shapes and types of the arrays that are held, hashable."""
+    return tuple((np.shape(leaf), np.dtype(leaf.dtype)) for leaf in context.arrays)
 
 
 @functools.lru_cache(maxsize=256)

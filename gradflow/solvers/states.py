@@ -21,7 +21,8 @@ class Limits(NamedTuple):
     """What ends a chunk early: all flow times and norms are dimensionless.
 
     A gradient is quiet below ``quiet_below * scale``; a `scale` of 0 stands for the largest gradient met so far.
-    It must be so for `quiet_steps` accepted steps.
+    It must be so for `quiet_steps` accepted steps. `capped_steps` is the number of steps limited by stability, all in
+    all, at which the host wants to think about the method.
     """
 
     stop_time: float
@@ -32,6 +33,7 @@ class Limits(NamedTuple):
     loud_above: float
     max_steps: float
     quiet_steps: float
+    capped_steps: float
 
 
 class Facts(NamedTuple):
@@ -45,6 +47,7 @@ class Facts(NamedTuple):
     loud_time: float
     dissipated: float
     step: float
+    radius: float
     num_accepted: float
     num_rejected: float
     num_capped: float
@@ -58,7 +61,8 @@ class State(eqx.Module):
     """Where an integration stands. Counters run over the whole integration except `slot`, which is the chunk's.
 
     `has_left` is True where a piece has ended: the last step was cut to the point at which a guard vanishes. `radius`
-    is the spectral radius that the stages tell, 0 where they do not, `power` what a slow power iteration tells.
+    is the spectral radius that the stages tell, 0 where they do not (a stabilised solver's own estimate there), `power`
+    what a slow power iteration tells.
     """
 
     time: Scalar

@@ -20,6 +20,7 @@ from gradflow.flow import AbstractFlow
 from gradflow.solvers import explicit
 from gradflow.solvers.calls import compiled
 from gradflow.solvers.pieces import AbstractPiece, cut
+from gradflow.solvers.stabilised import StabilisedState
 from gradflow.solvers.states import Facts, Limits, Method, State
 from gradflow.solvers.step_control import CapState, StabilityCap, norm, power_start, power_step
 from gradflow.types import Array, Params, Scalar
@@ -35,7 +36,6 @@ MAX_REJECTS = 80
 
 STIFF_GAIN = 4.0
 """How many times longer than stability allows a step must be wanted for it to count as a stiff one."""
-
 
 POWER_PRODUCTS, POWER_EVERY = 4, 8
 """Products of a power iteration at the start, and accepted steps from one further product to the next.
@@ -155,6 +155,7 @@ def _goes_on(state: State, limits: Limits) -> Bool[Array, ""]:
         & (state.num_accepted + state.num_rejected < limits.max_steps)
         & (jnp.abs(state.time) < limits.stop_time)
         & (state.quiet < limits.quiet_steps)
+        & (state.num_capped < limits.capped_steps)
         & (state.grad_norm <= limits.loud_above)
         & (state.norm <= limits.max_norm)
         & (state.rejects < MAX_REJECTS)
@@ -304,6 +305,8 @@ def _dissipation(solver: diffrax.AbstractSolver, dense: Any, step: Scalar, befor
 
 def _radius(flow: AbstractFlow, state: State, taken: Step, keep: Bool[Array, ""]) -> tuple[Scalar, CapState | None]:
     """What the stages and the power iteration tell after a step."""
+    if isinstance(taken.solver_state, StabilisedState) and taken.solver_state.estimate is not None:
+        return taken.solver_state.estimate.radius, None
     if state.power is None:
         return state.radius, None
     is_told = keep & (taken.way > 1e-26 * state.norm**2)
