@@ -1,11 +1,15 @@
 """Pages about results: what is on them, that nothing runs or is asked for that is not theirs, and wrong calls."""
 
 import base64
+import contextlib
+import dataclasses
 import itertools
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +23,7 @@ import gradflow as gf
 from gradflow import checks, html, reporting, settings, store
 from gradflow.html import notebooks, pages, pictures, results, scenes, tracks
 from gradflow.html.blocks import Facts, Page, Section, Sentence, Table, page_text
+from gradflow.trajectories import Passage
 
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 SMALL = 8
@@ -57,20 +62,29 @@ class Reader(HTMLParser):
         return " ".join(" ".join(self.text).split())
 
 
+@contextlib.contextmanager
+def without(picture):
+    """Pages without some of their pictures, which take longer than all else; other tests look at those."""
+    nothing = Sentence("undrawn")
+    with mock.patch.object(pages, picture, return_value=[nothing] if picture.endswith("s") else nothing):
+        yield
+
+
+@pytest.fixture
+def undrawn():
+    with without("study_picture"):
+        yield
+
+
 @pytest.fixture(scope="module")
 def run_page():
-    return html.report(study("model_problem"), resolution=SMALL)
+    with without("study_picture"):
+        return html.report(study("model_problem"), resolution=SMALL)
 
 
 @pytest.fixture(scope="module")
 def linear_page():
     return html.report(study("linear"))
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Pages without the overview, which takes longer than all else on them."""
-    monkeypatch.setattr(pages, "study_picture", lambda result: Sentence("undrawn"))
 
 
 def well(p):
@@ -87,7 +101,8 @@ def estimate():
 
 @pytest.fixture(scope="module")
 def basin_page(estimate):
-    return html.report(estimate, resolution=SMALL)
+    with without("grid_pictures"):
+        return html.report(estimate, resolution=SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +144,17 @@ def test_a_page_without_an_explorer_has_no_scripts_and_forbids_them(linear_page)
     read = Reader(linear_page)
     (policy,) = [meta["content"] for meta in read.all("meta") if "http-equiv" in meta]
     assert read.all("script") == [] and policy.endswith("script-src 'none'")
+
+
+def test_every_colour_of_text_is_told_from_the_page():
+    """At least 4.5 to 1, as WCAG asks for text (relative luminance of sRGB)."""
+    sheet = (Path(html.__file__).parent / "templates" / "style.css").read_text()
+    colours = re.findall(r"(?<!-)color: #([0-9a-f]{6})", sheet)
+    assert len(colours) > 5
+    for colour in colours:
+        channels = np.array([int(colour[place : place + 2], 16) for place in (0, 2, 4)]) / 255
+        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+        assert 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05) >= 4.5, colour
 
 
 def test_pictures_are_the_same_bytes_each_time():
@@ -204,14 +230,17 @@ def test_a_quantity_that_drifts_is_called_so():
 
 
 def test_passages_and_what_did_not_resolve_them_are_told():
-    (table, sentence) = results.passage_blocks(study("nonstrict").trajectory)
-    assert len(table.rows) == len(study("nonstrict").trajectory.passages)
-    assert "stable manifold" in sentence.text
+    passages = (Passage(2.0, 9.0, 0.5, -1.0, 1e-9, 1e-5, True), Passage(20.0, None, 0.25, -0.5, 1e-9, 0.0, False))
+    (table, sentence) = results.passage_blocks(SimpleNamespace(passages=passages, end_time=100.0))
+    assert [row[:4] for row in table.rows] == [("2", "9", "7", "0.5"), ("20", "the end", "80", "0.25")]
+    assert [row[5].text for row in table.rows] == ["yes", "NO"] and "stable manifold" in sentence.text
+    assert "passed no saddle" in results.passage_blocks(SimpleNamespace(passages=()))[0].text
 
 
 def test_a_failed_check_is_told_in_words():
-    rows = {row[0]: row for row in results.check_table(study("step_limit")).rows}
-    assert rows["ended"][1].text == "FAILED"
+    failed = [dataclasses.replace(check, passed=False) for check in study("linear").checks]
+    table = results.check_table(SimpleNamespace(checks=failed))
+    assert {row[1].text for row in table.rows} == {"FAILED"} and len(table.rows) == 7
 
 
 def test_a_page_of_more_parameters_says_why_it_has_no_explorer(linear_page):
@@ -226,11 +255,12 @@ def test_a_page_from_a_file_alone_says_what_the_page_of_the_run_says(tmp_path, u
 
 
 def test_a_page_of_a_loss_that_no_file_holds_says_what_is_left_out(tmp_path, undrawn):
-    loaded = html.read(store.save(study("stalled"), tmp_path / "s.nc"))
+    run, mine = study("model_problem"), gf.GradientFlow(gf.Landscape(well, name="mine"))
+    loaded = html.read(store.save(dataclasses.replace(run, flow=mine), tmp_path / "s.nc"))
     said = Reader(html.report(loaded)).said
-    assert "called 'logarithm' cannot be made again" in said and "flow=flow" in said
-    scene = scenes.scene_of_study(loaded, study("stalled").flow)
-    assert scene.window[1][0] < 0.3 < scene.window[1][1]
+    assert "called 'mine' cannot be made again" in said and "flow=flow" in said
+    scene, rows = scenes.scene_of_study(loaded, mine), run.trajectory.params
+    assert all(low < value < high for row in rows for value, (low, high) in zip(row, scene.window, strict=True))
 
 
 # --- estimates --------------------------------------------------------------------------------------------------------

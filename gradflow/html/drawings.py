@@ -84,7 +84,7 @@ def grid_pictures(scene: Scene, tracks: Tracks, run: Trajectory | None) -> list[
     shares = "; ".join(f"{label}: {count} cells" for label, count in counted if count)
     cells = basin_pages.basin_map_page(estimate, tracks.plane)
     return [
-        inline(portrait, alt, caption),
+        inline(portrait, alt, caption, is_dense=True),
         inline(cells, f"Cells of the window by the class of the start in their middle. {shares}.",
                "Each cell by the class of the start in its middle."),
     ]  # fmt: skip
@@ -93,7 +93,7 @@ def grid_pictures(scene: Scene, tracks: Tracks, run: Trajectory | None) -> list[
 def _spread(tracks: Tracks) -> Sequence[np.ndarray]:
     """The lines of some starts, spread over the grid."""
     num = len(tracks.starts)
-    numbers = np.unique(np.linspace(0.03 * num, 0.97 * num, NUM_LINES).astype(int) * 1)
+    numbers = np.unique(np.linspace(0.03 * num, 0.97 * num, NUM_LINES).astype(int))
     return [tracks.points[tracks.rows(int(start))] for start in numbers]
 
 

@@ -14,16 +14,17 @@ from gradflow.html.blocks import Picture
 LARGEST_DRAWING = 250_000
 """Bytes of a drawing in lines; a larger one is shown as pixels."""
 
-PIXELS_PER_INCH = 170
+PIXELS_PER_INCH = 144
 
 
-def inline(figure: Any, alt: str, caption: str) -> Picture:
-    """The figure as a picture in the page; the same figure gives the same bytes."""
-    drawing = _written(figure, "svg")
-    kind = "svg+xml"
-    if len(drawing) > LARGEST_DRAWING:
-        figure.set_layout_engine("none")  # as worked out for the drawing
-        drawing, kind = _written(figure, "png"), "png"
+def inline(figure: Any, alt: str, caption: str, is_dense: bool = False) -> Picture:
+    """The figure as a picture in the page; the same figure gives the same bytes.
+
+    `is_dense`: it is known to have too many lines, so that they are not tried.
+    """
+    kind, drawing = "svg+xml", b"" if is_dense else _written(figure, "svg")
+    if is_dense or len(drawing) > LARGEST_DRAWING:
+        kind, drawing = "png", _written(figure, "png")
     return Picture(f"data:image/{kind};base64,{base64.b64encode(drawing).decode()}", alt, caption)
 
 
