@@ -18,6 +18,9 @@ from gradflow.plotting.descent import descent_orders as descent_orders
 from gradflow.plotting.pages import overview as overview
 from gradflow.plotting.pages import portrait_page as portrait_page
 from gradflow.plotting.pages import save_figure as save_figure
+from gradflow.plotting.planes import PlanePortrait as PlanePortrait
+from gradflow.plotting.planes import cone_lines as cone_lines
+from gradflow.plotting.planes import plane_portrait as plane_portrait
 from gradflow.plotting.portraits import KIND_MARKERS as KIND_MARKERS
 from gradflow.plotting.portraits import Portrait as Portrait
 from gradflow.plotting.portraits import loss_colorbar as loss_colorbar

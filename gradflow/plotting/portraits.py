@@ -99,8 +99,8 @@ def phase_portrait(
     template = _template(flow, template)
     x, y = (np.linspace(*limit, resolution) for limit in limits)
     loss, velocity = _on_grid(flow, template, x, y)
-    contours = _contours(ax, x, y, loss, levels)
-    streamlines = _streamlines(ax, x, y, velocity, density)
+    contours = draw_contours(ax, x, y, loss, levels)
+    streamlines = draw_streamlines(ax, x, y, velocity, density)
     paths, marks = _paths(ax, trajectories, time_marks)
     points = _critical_points(ax, critical_points, limits)
     ax.set_xlim(*limits[0])
@@ -214,10 +214,10 @@ def _on_grid(flow: AbstractFlow, template: Any, x: np.ndarray, y: np.ndarray) ->
     return np.asarray(loss).reshape(shape), np.asarray(velocity).T.reshape(2, *shape)
 
 
-def _contours(
-    ax: Axes, x: np.ndarray, y: np.ndarray, loss: np.ndarray, levels: int | Sequence[float]
+def draw_contours(
+    ax: Axes, x: np.ndarray, y: np.ndarray, loss: np.ndarray, levels: int | Sequence[float], is_filled: bool = True
 ) -> QuadContourSet | None:
-    """Shades from blue (low) to white (high) between lines of equal loss; None where the loss is constant."""
+    """Shades from blue (low) to white (high) between lines of equal loss, or the lines; None where it is constant."""
     finite = loss[np.isfinite(loss)]
     if not len(finite) or np.ptp(finite) == 0:
         return None
@@ -232,21 +232,27 @@ def _contours(
         checks.require(bool(increasing), "levels", "be a number or increasing losses", levels)
     masked = np.ma.masked_invalid(loss)
     colors = LinearSegmentedColormap.from_list("loss", _SHADES)(np.linspace(0.0, 1.0, len(chosen) + 1))
-    shades = ax.contourf(x, y, masked, levels=chosen, colors=colors, extend="both", zorder=0)
-    ax.contour(x, y, masked, levels=chosen, colors="#7fa3bd", linewidths=0.4, linestyles="solid", zorder=1)
-    return shades
+    lines = ax.contour(x, y, masked, levels=chosen, colors="#7fa3bd", linewidths=0.4, linestyles="solid", zorder=1)
+    return ax.contourf(x, y, masked, levels=chosen, colors=colors, extend="both", zorder=0) if is_filled else lines
 
 
-def _streamlines(ax: Axes, x: np.ndarray, y: np.ndarray, velocity: np.ndarray, density: float) -> StreamplotSet:
-    """Streamlines from 0.3 pt (the slowest percent) to 1.1 pt (the fastest), by the logarithm of the speed."""
+def draw_streamlines(
+    ax: Axes,
+    x: np.ndarray,
+    y: np.ndarray,
+    velocity: np.ndarray,
+    density: float,
+    widths: tuple[float, float] = (0.3, 1.1),
+) -> StreamplotSet:
+    """Streamlines of these widths in points, from the slowest percent to the fastest by the logarithm of the speed."""
     density = checks.real("density", density, above=0.0)
     finite = np.isfinite(velocity).all(axis=0)
     speed = np.where(finite, np.hypot(*np.where(finite, velocity, 0.0)), 0.0)
-    width = np.full(speed.shape, 0.3)
+    width = np.full(speed.shape, widths[0])
     if (speed > 0).any():
         logarithm = np.log(np.maximum(speed, 1e-300))
         low, high = np.quantile(logarithm[speed > 0], (0.01, 0.99))
-        width += 0.8 * np.clip((logarithm - low) / max(high - low, 1e-12), 0.0, 1.0)
+        width += (widths[1] - widths[0]) * np.clip((logarithm - low) / max(high - low, 1e-12), 0.0, 1.0)
     # The directions are all that streamplot needs; unit vectors keep it from underflowing where the flow is slow.
     unit = np.where(finite, velocity, 0.0) / np.where(speed > 0, speed, 1.0)
     hidden = np.broadcast_to(~finite | _reversals(unit), velocity.shape)
@@ -304,24 +310,30 @@ def _critical_points(
         place = np.asarray(place, dtype=float).ravel()
         checks.require(place.shape == (2,), f"critical_points[{index}]", "have two parameters", len(place))
         if all(low <= value <= high for value, (low, high) in zip(place, limits, strict=True)):
-            drawn += ax.plot(*place, **_marker(kind), zorder=6)
+            drawn += ax.plot(*place, **kind_marker(kind), zorder=6)
     return drawn
 
 
-def _marker(kind: str) -> dict[str, Any]:
+def kind_marker(kind: str) -> dict[str, Any]:
+    """Keyword arguments of ``ax.plot`` for a critical point of this kind."""
     return {
         "linestyle": "none",
         "markersize": 6.0,
         "markeredgecolor": "black",
         "markeredgewidth": 0.8,
-        "label": kind.replace("_", " ").replace("nonstrict", "non-strict"),
+        "label": kind_name(kind),
         **KIND_MARKERS[kind],
     }
+
+
+def kind_name(kind: str) -> str:
+    """A kind of critical point in words."""
+    return kind.replace("_", " ").replace("nonstrict", "non-strict")
 
 
 def _keys(points: list[Line2D], paths: list[Line2D], marks: list[Artist]) -> list[Line2D]:
     """One legend entry per kind, in the order of :data:`KIND_MARKERS`, then trajectories and time marks."""
     present = {str(line.get_label()) for line in points}
-    kinds = [Line2D([], [], **_marker(kind)) for kind in KIND_MARKERS]
+    kinds = [Line2D([], [], **kind_marker(kind)) for kind in KIND_MARKERS]
     ticks = [mark for mark in marks if str(mark.get_label()).startswith("$t$")]
     return [key for key in kinds if key.get_label() in present] + paths[:1] + ticks[:1]
