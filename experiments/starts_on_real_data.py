@@ -3,12 +3,14 @@
 Question: digits, wine and diabetes, a linear network with two hidden layers, seven laws of starts. Where does each end,
 how long does it take, and how do certificate and invariants fare?
 Prediction: every start ends at a global minimum, below its certified bound and with conserved invariants: the law
-decides the time, not the end. Gaussian starts learn the faster the larger they are, and for scales below 0.1 a tenth of
-the scale takes about ten times as long (H = 2: ``scale^-1``). Zero-asymmetric starts, whose product is zero but whose gradient is not, do not
-wait.
+decides the time, not the end. Gaussian starts lose the first tenth of their excess the sooner the larger they are, and
+for scales below 0.1 a tenth of the scale takes about ten times as long (H = 2: ``scale^-1``). Zero-asymmetric starts,
+whose product is zero but whose gradient is not, do not wait.
 Method: inputs whitened (for digits) or standardised, targets centred or one-hot, mean over the samples for the
-standardised ones; hidden widths 16-12; integrated to the end at rtol 1e-6; the time is the first with less than 1 % of
-the excess over the optimum.
+standardised ones; hidden widths 16-12; integrated to the end at rtol 1e-6; times are the first with less than 90 % and
+less than 1 % of the excess over the optimum.
+Found: the time to 1 % does not follow the scale on data with slow directions (diabetes, where the smallest variance is
+a hundredth of the mean): the end of learning is theirs. The plateau only decides the first part.
 Cost: three minutes on one core.
 Source: paper 003, Lemma 1 and Prop. 3; Hu, Xiao and Pennington 2020 (orthogonal), Wu, Wang and Ma 2019
 (zero-asymmetric).
@@ -44,6 +46,7 @@ LABELS = {
     "kind": "kind of the end",
     "status": "how the integration ended",
     "excess": "loss above the optimum in the end, over that at the start",
+    "escaped": "first flow time with less than 90 % of the excess",
     "settled": "first flow time with less than 1 % of the excess",
     "sup_over_bound": "sup ||W|| over the certified bound",
     "drift": "largest relative drift of an invariant over rtol",
@@ -105,6 +108,7 @@ def _row(problem: gf.Regression, data: str, name: str, seed: int, rtol: float) -
         "kind": found.point.kind,
         "status": run.status.value,
         "excess": abs(float(problem.loss(run.endpoint)) - optimum) / excess[0],
+        "escaped": first_below(run.times, excess, 0.9 * excess[0]),
         "settled": first_below(run.times, excess, 0.01 * excess[0]),
         "sup_over_bound": run.largest_norm / float(record["bound"]),
         "drift": float(record["relative_drift"].max()) / rtol,
@@ -134,16 +138,16 @@ def findings(results: xr.Dataset) -> list[Finding]:
         at_most("sup ||W|| / R, the largest", results["sup_over_bound"].max(), 1.0, lemma),
         at_most("drift of an invariant / rtol, the largest", results["drift"].max(), 100, lemma),
     ]  # fmt: skip
-    medians = results["settled"].groupby(results["data"] + ": " + results["start"]).median()
+    medians = results["escaped"].groupby(results["data"] + ": " + results["start"]).median()
     names = medians[medians.dims[0]].values.tolist()
     value = dict(zip(names, medians.values.tolist(), strict=True))
     for data in dict.fromkeys(results["data"].values.tolist()):
         small, middle, large = (value.get(f"{data}: gaussian {scale}", np.nan) for scale in ("0.01", "0.1", "0.3"))
-        found.append(at_least(f"{data}: time from scale 0.1 / time from scale 0.3", middle / large, 1.5,
+        found.append(at_least(f"{data}: escape time from scale 0.1 / that from scale 0.3", middle / large, 1.5,
                               "homogeneity near the origin"))  # fmt: skip
-        found.append(between(f"{data}: power of the scale in the time, 0.01 to 0.1", np.log10(middle / small), -1.2,
-                             -0.8, "H = 2: scale^-1"))  # fmt: skip
+        claim, power = f"{data}: power of the scale in the escape time, 0.01 to 0.1", np.log10(middle / small)
+        found.append(between(claim, power, -1.2, -0.8, "H = 2: scale^-1"))
         quick = value.get(f"{data}: zero_asymmetric", np.nan)
-        found.append(at_most(f"{data}: time from the zero-asymmetric start / time from scale 0.1", quick / middle, 0.5,
+        found.append(at_most(f"{data}: escape time, zero-asymmetric / scale 0.1", quick / middle, 0.5,
                              "Wu, Wang and Ma 2019"))  # fmt: skip
     return found
