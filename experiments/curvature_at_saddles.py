@@ -3,13 +3,15 @@
 Question: with the balancing term the lowest eigenvalue of the Hessian at every saddle is below a negative number that
 is known beforehand. Is it, how far, and what remains of it without the term?
 Prediction: no saddle violates the certificate, for the weighted term (Lemma 2, sharpened) and for the plain one
-(``-alpha sigma_{r*}(W*)``, Corollary 1, strengthened). Both are sharp: for the weighted one the eigenvalue is the bound
-itself at the saddle that misses the weakest direction (ratio below 1.05 for some saddle of most problems); the plain
-one is attained when ``X X^T`` is a multiple of the identity. The paper's (14), (15) are never better. Without the term
-no negative number holds: at the saddle whose idle unit has the input weight a the eigenvalue is ``(a^2 - sqrt(a^4 + 4
-s^2))/2``, which tends to 0 like ``-s^2/a^2``.
+(``-alpha sigma_{r*}(W*)``, Corollary 1, strengthened). Both are sharp: some saddle of some problem attains them, for
+the plain term when ``X X^T`` is a multiple of the identity; otherwise the plain one loses a factor of the spread of X.
+The paper's (14), (15) are never better. Without the term no negative number holds: at the saddle whose idle unit has
+the input weight a the eigenvalue is ``(a^2 - sqrt(a^4 + 4 s^2))/2``, which tends to 0 like ``-s^2/a^2``.
 Method: random data of random shapes; a random member of every class of critical points that is no global minimum;
 spectra from the dense Hessian in closed form; the plain loss's idle saddle with a from 1 to 1000.
+Found: predicted first was that most problems have a saddle within 5 % of the weighted bound. Three in eight do, and
+half are within 11 %: the bound looks at one pair of directions, which is the lowest eigenvector's only where ``S^-1 q``
+is along q.
 Cost: half a minute on one core.
 Source: paper 001, Lemma 2 (14)-(15) and Corollary 1; math.md, part II, B5 and B8.
 
@@ -26,7 +28,7 @@ import gradflow as gf
 from gradflow.certificates import saddle_curvature_certificate
 from gradflow.critical_sets import balanced
 from gradflow.critical_sets.balanced.setting import balanced_setting
-from gradflow.laboratory import Finding, at_most, between, dataset_of, holds, none_of
+from gradflow.laboratory import Finding, at_least, at_most, dataset_of, holds, none_of
 from gradflow.regularizers import Balance
 
 LABELS = {
@@ -126,8 +128,9 @@ def findings(results: xr.Dataset) -> list[Finding]:
         if term != "plain":
             found.append(at_most(f"lowest eigenvalue / bound, the smallest, {term} term", chosen.min(), 1.05, source))
         if term == "weighted":
-            share = (smallest < 1.05).mean()
-            found.append(between("share of the problems with such a saddle, weighted term", share, 0.5, 1.0, source))
+            found.append(at_most("the same, median over the problems, weighted term", smallest.median(), 1.5, source))
+        if term == "plain":
+            found.append(at_least("the same, median over the problems, plain term", smallest.median(), 1.5, source))
     weighted = results.sel(case=results["term"] == "weighted")
     better = (weighted["paper_bound"] < weighted["bound"] * (1 + 1e-9)).sum()
     exact = 0.5 * (results["idle"] ** 2 - np.sqrt(results["idle"] ** 4 + 4))

@@ -53,9 +53,9 @@ LABELS = {
 class Settings:
     """Problems of each kind, states and directions at each minimiser."""
 
-    num_problems: int = 12
-    num_states: int = 150
-    num_directions: int = 25
+    num_problems: int = 6
+    num_states: int = 100
+    num_directions: int = 12
     networks: tuple[str, ...] = NETWORKS
     seed: int = 0
 
@@ -173,7 +173,7 @@ def regular(
         steps = _unstacked(vector, problem.network.shapes)
         largest = max(float(np.linalg.norm(part)) for part in steps)
         steps = [part / largest for part in steps]
-        lengths = eps * np.concatenate([np.linspace(0.05, 0.999, 8), np.geomspace(1.05, 100, 60)])
+        lengths = eps * np.concatenate([np.linspace(0.05, 0.999, 8), np.geomspace(1.05, 100, 40)])
         gaps = np.array([promise.gap(moved(centre, steps, length)) for length in lengths])
         tolerance = 1e-12 * lengths**2
         broken, states = broken + int((gaps[:8] < -tolerance[:8]).sum()), states + 8

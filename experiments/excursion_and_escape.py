@@ -40,7 +40,7 @@ ESCAPES = ((0.5, 0.5), (-1.0, -0.3), (0.1, 2.0))
 class Settings:
     """How many starts at each z(0), and the times at which h is looked at."""
 
-    num_starts: int = 30
+    num_starts: int = 12
     heights: tuple[float, ...] = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
     times: tuple[float, ...] = (1e2, 1e4, 1e6, 1e8)
     seed: int = 0

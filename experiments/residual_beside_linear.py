@@ -39,7 +39,7 @@ class Settings:
 
     layers: tuple[int, ...] = (2, 3)
     sizes: tuple[float, ...] = (0.3, 0.1, 0.03, 0.01, 0.003)
-    num_starts: int = 5
+    num_starts: int = 3
     seed: int = 0
 
     @classmethod
