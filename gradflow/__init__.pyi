@@ -9,6 +9,7 @@ from . import datasets as datasets
 from . import descent as descent
 from . import engines as engines
 from . import ensemble as ensemble
+from . import events as events
 from . import initial_laws as initial_laws
 from . import intervals as intervals
 from . import invariants as invariants

@@ -9,6 +9,7 @@ piece to smooth piece (:mod:`gradflow.kinks`). It knows nothing of invariants, c
 import dataclasses
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import diffrax
@@ -19,13 +20,14 @@ import scipy.linalg
 from tqdm import tqdm
 
 from gradflow import checks, curvature
+from gradflow.events import Event, Locator, standing_at
 from gradflow.flow import AbstractFlow
 from gradflow.kinks import KinkLog, first_piece, has_pieces, is_within, next_piece
 from gradflow.precision import as_arrays, in_double, on_device, require_concrete
 from gradflow.recording import Rows, checked_save_at
 from gradflow.solvers import is_implicit, make_solver
+from gradflow.solvers.automatic import AutomaticChoice
 from gradflow.solvers.calls import Context, shapes_of
-from gradflow.solvers.choosing import LIMITED_STEPS, Situation, better_solver, time_to_rest
 from gradflow.solvers.costs import factorised_step_cost
 from gradflow.solvers.flat import FlatFlow, Layout
 from gradflow.solvers.methods import make_method
@@ -34,7 +36,7 @@ from gradflow.solvers.states import Facts, Limits, State
 from gradflow.solvers.stepping import MAX_REJECTS, advance, resume, start
 from gradflow.status import Status
 from gradflow.stopping import Look, Watch
-from gradflow.trajectories import Trajectory
+from gradflow.trajectories import Occurrence, Trajectory
 from gradflow.types import Params
 
 MAX_IDLE = 3
@@ -67,6 +69,7 @@ def integrate(
     max_norm: float | None = None,
     max_steps: int = DEFAULT_MAX_STEPS,
     save_at: Any = None,
+    events: Sequence[Event] = (),
     progress: bool = True,
 ) -> Trajectory:
     """The trajectory of `flow` from `params0` to the horizon, or until the flow has truly ended.
@@ -87,6 +90,8 @@ def integrate(
         max_steps: attempted steps.
         save_at: times to save at, increasing and inside [0, t1], hit exactly. Times after the flow has ended hold the
             endpoint, which is the limit to tolerance. Default: accepted steps, thinned evenly to at most some thousand.
+        events: places to locate on the way, see :mod:`gradflow.events`; the states there are in `trajectory.events`,
+            to the solver's order. A terminal one ends the run there with status ``event``.
         progress: show a progress line on a terminal after two seconds.
 
     Returns:
@@ -123,7 +128,9 @@ def integrate(
     checks.atol_for_scale(atol, scale)
     _check_field(flow, params0)
     flow = on_device(flow.compact())
-    run = _Run(flow, params0, t1, rtol, atol, solver, grad_tol, max_norm, max_steps, checked_save_at(save_at, t1))
+    run = _Run(
+        flow, params0, t1, rtol, atol, solver, grad_tol, max_norm, max_steps, checked_save_at(save_at, t1), events
+    )
     status = run.until_done(progress)
     return run.trajectory(status, time.monotonic() - clock)
 
@@ -145,17 +152,14 @@ class _Run:
     def __init__(
         self, flow: AbstractFlow, params0: Params, t1: float, rtol: float, atol: float,
         solver: str | diffrax.AbstractSolver, grad_tol: float | None, max_norm: float, max_steps: int,
-        save_at: np.ndarray | None,
+        save_at: np.ndarray | None, events: Sequence[Event] = (),
     ) -> None:  # fmt: skip
         self.flow, self.params0, self.t1, self.rtol, self.atol = flow, params0, t1, rtol, atol
         self.horizon = min(abs(t1), LONGEST_TIME)
         self.max_norm, self.max_steps, self.save_at = min(max_norm, LARGEST_NORM), max_steps, save_at
         self.direction = 1.0 if t1 > 0 else -1.0
-        self.automatic = isinstance(solver, str) and solver == "auto"
-        self.name, self.capped_steps = "tsit5", LIMITED_STEPS
         self.has_kinks = has_pieces(flow)
         self.set_method(solver)
-        self.reason = "explicit order 5, the default" if self.automatic else "asked for"
         self.switch, self.log = None, KinkLog()
         self.layout: Layout | None = None
         self.running = flow
@@ -167,10 +171,17 @@ class _Run:
             self.layout = Layout.of(params0)
             self.running, params0 = FlatFlow(flow, self.layout), curvature.raveled(params0)[0]
         self.rows = Rows(self.params0, save_at, self.unravel)
+        self.locator = Locator(events, self.layout, params0) if len(events) else None
+        self.events: list[Occurrence] = []
         self.used, self.idle = 0, 0
         self._plan_routine_look(ROUTINE_LOOK)
         self.start_loss = self._begin(params0, 0.0, 0.0)
-        self.at_last_choice = self.facts
+        self.choice, self.reason = None, "asked for"
+        if isinstance(solver, str) and solver == "auto":
+            size = num_parameters(self.params0)
+            cost = lambda: factorised_step_cost(self.running, self.state.params)  # noqa: E731
+            self.choice = AutomaticChoice(self.facts, size, self.rtol, self.has_kinks, cost)
+            self.reason = self.choice.reason
         self.length = getattr(flow.problem, "weight_scale", 1.0)
         self.watch = self._first_watch(grad_tol)
 
@@ -226,13 +237,16 @@ class _Run:
             return Status.INTERRUPTED
 
     def _chunk(self) -> Status | None:
-        before = self.facts.num_accepted
-        self._take(*advance(self.context, self.state, self._limits(self.rows.next_stop(self.horizon))))
+        begin, before = self.state, self.facts
+        self._take(*advance(self.context, begin, self._limits(), self.rows.next_stops(self.horizon)))
         facts = self.facts
         tried = int(facts.num_accepted + facts.num_rejected)
         self.idle = self.idle + 1 if tried == self.used else 0
         self.used = tried
-        self.rows.take(self.state, facts, int(facts.num_accepted - before))
+        count = int(facts.num_accepted - before.num_accepted)
+        if self.locator is not None and self._meets_end(self.locator, begin, before, count):
+            return Status.EVENT
+        self.rows.take(self.state, count)
         if facts.has_left:
             self._switch()
             facts = self.facts
@@ -252,6 +266,16 @@ class _Run:
             return Status.STEP_LIMIT
         self._consider_method()
         return None
+
+    def _meets_end(self, locator: Locator, begin: State, before: Facts, count: int) -> bool:
+        """Notes the events of the last chunk; True when one of them ends the run, which then stands there."""
+        located = locator.found(self.running, self.method, begin, self.state, count)
+        self.events += [one.occurrence for one in located]
+        if not located or not located[-1].is_terminal:
+            return False
+        self.rows.take(self.state, located[-1].index)
+        self.state, self.facts = standing_at(self.state, before, self.facts, located[-1])
+        return True
 
     def _switch(self) -> None:
         """On to the next piece, from the surface on which the present one has ended."""
@@ -306,10 +330,9 @@ class _Run:
             offset=ends.offset,
         )
 
-    def _limits(self, target: float) -> np.ndarray:
+    def _limits(self) -> np.ndarray:
         watch = self.watch
         limits = Limits(
-            stop_time=target,
             max_step=watch.max_step,
             max_norm=self.max_norm,
             quiet_below=watch.quiet_below if self.direction > 0 else -1.0,
@@ -317,49 +340,24 @@ class _Run:
             loud_above=min(watch.loud_above, 10 * watch.last_grad_norm),
             max_steps=self.max_steps,
             quiet_steps=watch.quiet_steps,
-            capped_steps=self.capped_steps if self.automatic and self.name == "tsit5" else math.inf,
+            capped_steps=math.inf if self.choice is None else self.choice.capped_steps,
         )
         return np.array(limits, float)
 
     def _consider_method(self) -> None:
         """Goes on with another solver where the facts speak for it; see :mod:`gradflow.solvers.choosing`."""
-        if not self.automatic:
-            return
-        facts, before = self.facts, self.at_last_choice
-        if facts.num_capped >= self.capped_steps:
-            self.capped_steps = 2 * int(facts.num_capped)
-        if facts.num_accepted < before.num_accepted + LIMITED_STEPS:
-            return
-        self.at_last_choice = facts
-        found = better_solver(self._situation(before))
-        if found is None:
-            return
-        self.name, reason = found
-        self.set_method(self.name)
-        self.reason = f"{reason}, until t = {facts.time:.3g}"
-        old = self.state
-        self._begin(old.params, facts.time, facts.step)
-        self.state = self.state.carry_on(old)
-        self.facts = self.at_last_choice = facts._replace(step=self.facts.step, quiet=0.0, rejects=0.0)
-        self._plan_routine_look(ROUTINE_LOOK)
-        self.rows.restart()
-
-    def _situation(self, before: Facts) -> Situation:
         facts = self.facts
         level = 0.1 * self.watch.quiet_below * (self.scale or facts.peak)
-        return Situation(
-            solver=self.name,
-            num_parameters=num_parameters(self.params0),
-            rtol=self.rtol,
-            num_capped=int(facts.num_capped),
-            num_stiff=int(facts.num_stiff),
-            step=facts.step,
-            radius=facts.radius,
-            horizon=math.inf if math.isinf(self.t1) else self.horizon - abs(facts.time),
-            to_rest=time_to_rest(facts.grad_norm, before.grad_norm, abs(facts.time - before.time), level),
-            step_cost=lambda: factorised_step_cost(self.running, self.state.params),
-            has_kinks=self.has_kinks,
-        )
+        horizon = math.inf if math.isinf(self.t1) else self.horizon - abs(facts.time)
+        if self.choice is None or not self.choice.is_changed(facts, level, horizon):
+            return
+        self.set_method(self.choice.name)
+        self.reason, old = self.choice.reason, self.state
+        self._begin(old.params, facts.time, facts.step)
+        self.state = self.state.carry_on(old)
+        self.facts = facts._replace(step=self.facts.step, quiet=0.0, rejects=0.0)
+        self._plan_routine_look(ROUTINE_LOOK)
+        self.rows.restart()
 
     def _show(self, bar: tqdm) -> None:
         bar.update(self.used - bar.n)
@@ -393,6 +391,7 @@ class _Run:
             num_slides=self.log.num_slides if self.switch is not None else None,
             num_ambiguous=self.log.num_ambiguous if self.switch is not None else None,
             switch_times=self.log.times,
+            events=tuple(self.events),
         )
 
 

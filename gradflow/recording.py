@@ -19,6 +19,9 @@ MAX_ENTRIES = 20_000_000
 
 MAX_ROWS = 4000
 
+STOPS = 32
+"""Requested times that are handed to the compiled steps at once."""
+
 
 def checked_save_at(save_at: Any, t1: float) -> np.ndarray | None:
     """Save times as a float64 array in the order of integration.
@@ -60,29 +63,34 @@ class Rows:
         """Every step counts again: after a change of solver the steps are few and long."""
         self.stride, self.seen = 1, 0
 
-    def next_stop(self, horizon: float) -> float:
-        """The next time (in modulus) the integration must hit exactly."""
-        if self.save_at is None or self.pending >= len(self.save_at):
-            return horizon
-        return min(horizon, abs(float(self.save_at[self.pending])))
+    def next_stops(self, horizon: float) -> np.ndarray:
+        """The next :data:`STOPS` times (in modulus) to be hit exactly, with the horizon behind them."""
+        coming = [] if self.save_at is None else np.abs(self.save_at[self.pending : self.pending + STOPS])
+        stops = np.minimum(np.append(coming, np.full(STOPS, horizon)), horizon)
+        return stops[:STOPS]
 
-    def take(self, state: State, facts: Facts, count: int) -> None:
+    def take(self, state: State, count: int) -> None:
         """Adds the last `count` accepted steps that are in the chunk's buffers."""
         if self.save_at is not None:
-            reached = self.pending < len(self.save_at) and facts.time == self.save_at[self.pending]
-            if reached:
-                self.pending += 1
-                self._append(facts.time, self._params(state), facts.dissipated)
+            self._take_requested(state, count)
             return
-        times, dissipated = np.asarray(state.times), np.asarray(state.dissipations)
-        rows = self.unravel(jax.tree.map(np.asarray, state.rows))
         for index in range(count):
             self.seen += 1
             if self.seen % self.stride == 0:
-                row = jax.tree.map(lambda leaf, i=index: leaf[i].copy(), rows)
-                self._append(float(times[index]), row, float(dissipated[index]))
+                self._append_row(state, index)
         if len(self.times) > self.limit:
             self._thin()
+
+    def _take_requested(self, state: State, count: int) -> None:
+        assert self.save_at is not None
+        times = np.asarray(state.times)[:count]
+        for index in np.flatnonzero(np.isin(times, self.save_at[self.pending : self.pending + STOPS])):
+            self.pending += 1
+            self._append_row(state, int(index))
+
+    def _append_row(self, state: State, index: int) -> None:
+        row = self.unravel(jax.tree.map(lambda leaf: np.asarray(leaf)[index].copy(), state.rows))
+        self._append(float(state.times[index]), row, float(state.dissipations[index]))
 
     def finish(self, state: State, facts: Facts, fill: bool) -> tuple[np.ndarray, Params, np.ndarray]:
         """Times, stacked parameters and dissipated energy; the last state is always the last row.

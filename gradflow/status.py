@@ -17,6 +17,7 @@ class Status(enum.Enum):
     STEP_LIMIT = "step_limit"
     STALLED = "stalled"
     INTERRUPTED = "interrupted"
+    EVENT = "event"
 
     @property
     def remedy(self) -> str:
@@ -42,5 +43,6 @@ _REMEDIES = {
     "one such as 'rodas5p'. At a kink of the loss every solver crawls.",
     Status.STALLED: "The step size fell to rounding level, or kinks were met again and again without getting on; the "
     "vector field may be discontinuous there.",
+    Status.EVENT: "An event asked for as terminal was met; it is the last one in the trajectory's events.",
     Status.INTERRUPTED: "Stopped by the user; everything reached so far is in the trajectory.",
 }

@@ -34,6 +34,22 @@ class Passage:
 
 
 @dataclass(frozen=True)
+class Occurrence:
+    """An event that was met: its name and entry, when, whether its guard rose there, what is left of it, and where.
+
+    `time` is the flow time, `is_rising` in the direction of integration, `residual` the guard's value at `params`, zero
+    to rounding.
+    """
+
+    name: str
+    entry: int
+    time: float
+    is_rising: bool
+    residual: float
+    params: Params
+
+
+@dataclass(frozen=True)
 class Trajectory:
     """One solution of a flow.
 
@@ -56,6 +72,7 @@ class Trajectory:
         num_slides: how often it began to stay on a kink because both sides push towards it; None likewise.
         num_ambiguous: how often more than one solution goes on from there; None likewise.
         switch_times: flow times of these events and of the ends of slides, the first ten thousand.
+        events: the events asked for that were met, in order of time.
     """
 
     times: Float[np.ndarray, " k"]
@@ -81,6 +98,7 @@ class Trajectory:
     num_slides: int | None = None
     num_ambiguous: int | None = None
     switch_times: tuple[float, ...] = ()
+    events: tuple[Occurrence, ...] = ()
 
     @property
     def num_steps(self) -> int:

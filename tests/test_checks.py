@@ -154,7 +154,7 @@ def test_every_status_says_what_happened(status):
 
 
 def test_the_statuses_are_those_of_the_architecture_and_three_are_failures():
-    names = {"stationary", "horizon", "escaped", "nonfinite", "step_limit", "stalled", "interrupted"}
+    names = {"stationary", "horizon", "escaped", "nonfinite", "step_limit", "stalled", "interrupted", "event"}
     assert {status.value for status in Status} == names
     assert {status.value for status in Status if status.is_failure} == {"nonfinite", "step_limit", "stalled"}
     assert isinstance(Status.STATIONARY, enum.Enum)

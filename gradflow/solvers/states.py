@@ -25,7 +25,6 @@ class Limits(NamedTuple):
     all, at which the host wants to think about the method.
     """
 
-    stop_time: float
     max_step: float
     max_norm: float
     quiet_below: float

@@ -128,12 +128,19 @@ def resume(context: tuple[AbstractFlow, Method], state: State, params: Params) -
 
 
 @compiled
-def advance(context: tuple[AbstractFlow, Method], state: State, limits: Float[Array, " limits"]) -> tuple[State, Array]:
-    """At most :data:`CHUNK` accepted steps, fewer when a limit is met; and the facts. The rows are in the state."""
+def advance(
+    context: tuple[AbstractFlow, Method], state: State, limits: Float[Array, " limits"], stops: Float[Array, " stops"]
+) -> tuple[State, Array]:
+    """At most :data:`CHUNK` accepted steps, fewer when a limit is met; and the facts. The rows are in the state.
+
+    `stops` are flow times in modulus, not decreasing, that are hit exactly; the last one ends the chunk.
+    """
     flow, method = context
     told = Limits(*limits)
     state = dataclasses.replace(state, slot=jnp.zeros_like(state.slot))
-    state = jax.lax.while_loop(lambda s: _goes_on(s, told), lambda s: _attempt(flow, method, s, told), state)
+    state = jax.lax.while_loop(
+        lambda s: _goes_on(s, told, stops), lambda s: _attempt(flow, method, s, told, stops), state
+    )  # fmt: skip
     return state, facts(state)
 
 
@@ -148,12 +155,12 @@ def _solver_state(flow: AbstractFlow, method: Method, params: Params, slope: Par
     return method.solver.init(method.terms(), jnp.zeros_like(step), step, params, flow)
 
 
-def _goes_on(state: State, limits: Limits) -> Bool[Array, ""]:
+def _goes_on(state: State, limits: Limits, stops: Array) -> Bool[Array, ""]:
     return (
         (state.slot < len(state.times))
         & ~state.has_left
         & (state.num_accepted + state.num_rejected < limits.max_steps)
-        & (jnp.abs(state.time) < limits.stop_time)
+        & (jnp.abs(state.time) < stops[-1])
         & (state.quiet < limits.quiet_steps)
         & (state.num_capped < limits.capped_steps)
         & (state.grad_norm <= limits.loud_above)
@@ -163,10 +170,11 @@ def _goes_on(state: State, limits: Limits) -> Bool[Array, ""]:
     )
 
 
-def _attempt(flow: AbstractFlow, method: Method, state: State, limits: Limits) -> State:
+def _attempt(flow: AbstractFlow, method: Method, state: State, limits: Limits, stops: Array) -> State:
     """One step of the solver, taken over when the controller keeps it."""
     zero = jnp.zeros_like(state.time)
-    remaining = limits.stop_time - jnp.abs(state.time)
+    stop = stops[jnp.minimum(jnp.sum(stops <= jnp.abs(state.time)), stops.size - 1)]
+    remaining = stop - jnp.abs(state.time)
     step = jnp.minimum(state.step, limits.max_step)
     is_last = step >= remaining * (1 - 1e-12)
     length: Scalar = jnp.where(is_last, remaining, step)
@@ -188,9 +196,7 @@ def _attempt(flow: AbstractFlow, method: Method, state: State, limits: Limits) -
     # A step shortened to hit a save time says nothing against the length proposed before.
     proposed = jnp.where(keep & is_last, jnp.maximum(proposed, jnp.minimum(state.step, longest)), proposed)
     take = lambda new, old: jax.tree.map(lambda n, o: jnp.where(keep, n, o), new, old)  # noqa: E731
-    reached = jnp.where(
-        is_last & ~has_left, method.direction * limits.stop_time, state.time + method.direction * length
-    )
+    reached = jnp.where(is_last & ~has_left, method.direction * stop, state.time + method.direction * length)
     moved = dataclasses.replace(
         state,
         time=take(reached, state.time),
@@ -230,6 +236,12 @@ def _step(flow: AbstractFlow, method: Method, state: State, length: Scalar) -> S
         spent = _dissipation(solver, dense, length, state.grad_norm, norm(slope))
     okay = diffrax.is_okay(result) & _all_finite(params)
     return Step(params, error, solver_state, slope, spent, dense, okay, zero, zero)
+
+
+def step_of(flow: AbstractFlow, method: Method, state: State, length: Scalar) -> tuple[Params, Scalar, Scalar]:
+    """Where a step of that length leads from a state, the field's norm there and the energy dissipated."""
+    taken = _step(flow, method, state, length)
+    return taken.params, norm(taken.slope), method.direction * taken.energy
 
 
 def _cut(

@@ -7,6 +7,7 @@ Both directions are pure and exact: every array comes back bit for bit, tuples a
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 import xarray as xr
 
@@ -31,7 +32,7 @@ from gradflow.store.codec import (
 )
 from gradflow.store.problems import flow_dataset, flow_of
 from gradflow.studies import Check, Study
-from gradflow.trajectories import Passage, Trajectory
+from gradflow.trajectories import Occurrence, Passage, Trajectory
 
 SCHEMA = 1
 """Version of the layout. Readers refuse a newer one and name the version that reads an older one."""
@@ -110,7 +111,7 @@ def to_datatree(study: Study) -> xr.DataTree:
     Attributes of the root say who made it, when, where, with which configuration.
     """
     trajectory = study.trajectory
-    skipped = ("times", "params", "start", "endpoint", "dissipated", "passages", "status")
+    skipped = ("times", "params", "start", "endpoint", "dissipated", "passages", "status", "events")
     unknown = KINKS if trajectory.num_crossings is None else ()
     stats = _fields(trajectory, (*skipped, *unknown)) | {"status": str(trajectory.status)}
     groups: dict[str, xr.Dataset] = {
@@ -126,6 +127,8 @@ def to_datatree(study: Study) -> xr.DataTree:
         "/rate": xr.Dataset(scalars(_fields(study.rate), RATE_LABELS, {})),
         "/data": study.data if study.flow is None and study.data is not None else flow_dataset(study.flow),
     }
+    if trajectory.events:
+        groups["/events"] = _events_dataset(trajectory, study.flow)
     for position, certificate in enumerate(study.certificates):
         group = f"/certificates/{certificate.name}"
         name = group if group not in groups else f"{group}_{position}"
@@ -213,10 +216,36 @@ def _trajectory_dataset(trajectory: Trajectory, flow: Any) -> xr.Dataset:
     return xr.Dataset(variables, coordinates, {"unravel": to_json(recipe), "order": "row-major, in acting order"})
 
 
+def _events_dataset(trajectory: Trajectory, flow: Any) -> xr.Dataset:
+    """Written for a run that met events and for no other."""
+    met, recipe = trajectory.events, recipe_of(trajectory.start)
+    rows = jax.tree.map(lambda *leaves: np.stack(leaves), *(one.params for one in met))
+    variables = {
+        "name": _variable("event", np.array([one.name for one in met], dtype=str), "name of the event", NO_UNIT),
+        "entry": _variable("event", np.array([one.entry for one in met], np.int64), "entry of its guard"),
+        "time": _variable("event", np.array([one.time for one in met]), "flow time"),
+        "is_rising": _variable("event", np.array([one.is_rising for one in met], np.int8), "whether its guard rose"),
+        "residual": _variable("event", np.array([one.residual for one in met]), "value of its guard there"),
+        "theta": _variable(("event", "param"), ravel(rows, 1), "parameters there"),
+    }
+    return xr.Dataset(variables, {"param": _param_coordinate(recipe, _stem(flow))}, {"unravel": to_json(recipe)})
+
+
+def _events_of(tree: xr.DataTree) -> tuple[Occurrence, ...]:
+    rows = _dataset(tree, "events")
+    recipe = from_json(rows.attrs["unravel"])
+    columns = [rows[name].values.tolist() for name in ("name", "entry", "time", "is_rising", "residual")]
+    return tuple(
+        Occurrence(name, entry, time, bool(rising), residual, unravel(theta, recipe))
+        for name, entry, time, rising, residual, theta in zip(*columns, rows["theta"].values, strict=True)
+    )
+
+
 def _trajectory_of(tree: xr.DataTree) -> Trajectory:
     rows, stats = _dataset(tree, "trajectory"), scalar_values(_dataset(tree, "sample_stats"))
     recipe = from_json(rows.attrs["unravel"])
     return Trajectory(
+        events=_events_of(tree) if "events" in tree.children else (),
         times=rows["time"].values,
         params=unravel(rows["theta"].values, recipe),
         start=unravel(rows["start"].values, recipe),
