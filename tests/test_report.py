@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 import gradflow as gf
 from gradflow import checks, html, reporting, settings, store
 from gradflow.html import notebooks, pages, pictures, results, scenes, tracks
-from gradflow.html.blocks import Facts, Page, Section, Sentence, Table, page_text
+from gradflow.html.blocks import Facts, Page, Picture, Section, Sentence, Table, page_text
 from gradflow.trajectories import Passage
 
 VOID = {"meta", "link", "img", "br", "input", "hr"}
@@ -165,6 +165,14 @@ def test_pictures_are_the_same_bytes_each_time():
             figures[-1].subplots().plot([0, 1], [1, 0])
     first, second = (pictures.inline(figure, "a line", "falling") for figure in figures)
     assert first == second and base64.b64decode(first.source.split(",")[1]).startswith(b"<?xml")
+
+
+def test_a_name_that_cannot_be_set_costs_its_picture_and_not_the_page():
+    figure = Figure(figsize=(2, 2))
+    figure.suptitle(r"$\frac{$")
+    said = pictures.drawn(lambda: figure, "what it shows", "caption")
+    assert isinstance(said, Sentence) and "left out" in said.text and "what it shows" in said.text
+    assert isinstance(pictures.drawn(lambda: Figure(figsize=(1, 1)), "", ""), Picture)
 
 
 def test_a_drawing_that_is_large_is_shown_as_pixels(monkeypatch):

@@ -110,6 +110,7 @@ def test_the_page_renders_with_one_document_and_gives_up_its_still_pictures(page
 def test_a_click_shows_the_nearest_computed_trajectory_and_says_so(page):
     page.execute_script("arguments[0].scrollIntoView()", plot(page))
     assert page.execute_script(MODEL, "path")["x"] == []
+    assert not page.find_element(By.ID, "said-all").is_displayed()
     said = click(page, 1.3, -0.4)
     path = {name: np.array(values) for name, values in page.execute_script(MODEL, "path").items()}
     start = np.array([1.25, -0.25])  # of cells with centres -1.75, -1.25, ..., 1.75, the nearest

@@ -20,7 +20,7 @@ from bokeh.resources import Resources
 from jax.flatten_util import ravel_pytree
 
 from gradflow.html.blocks import Raw
-from gradflow.html.scenes import Scene
+from gradflow.html.scenes import Scene, names_of
 from gradflow.html.tracks import APART, NOTES, Tracks, losses_at
 from gradflow.plotting import KIND_MARKERS, OKABE_ITO, class_styles, positions
 from gradflow.reporting.words import number
@@ -58,7 +58,7 @@ def explorer(scene: Scene, tracks: Tracks, run: Trajectory | None = None) -> tup
         tracks: trajectories from a grid of starts.
         run: a trajectory that is shown from the beginning.
     """
-    plot = _plot(tracks)
+    plot = _plot(scene, tracks)
     legend = _contours(plot, scene, tracks) + _streams(plot, tracks)
     sources = _sources(tracks)
     legend += _classes(plot, tracks)
@@ -79,13 +79,14 @@ def _script(name: str) -> str:
     return resources.files("gradflow.html").joinpath("templates", name).read_text(encoding="utf-8")
 
 
-def _plot(tracks: Tracks) -> Any:
+def _plot(scene: Scene, tracks: Tracks) -> Any:
+    names = names_of(scene)
     limits: Any = tracks.window
     plot: Any = figure(
         name="explorer", width=SIDE, height=SIDE, sizing_mode="scale_width", max_width=SIDE, title=None,
         x_range=limits[0], y_range=limits[1], tools="pan,wheel_zoom,box_zoom,zoom_in,zoom_out,reset",
-        active_scroll="wheel_zoom", active_drag="pan", toolbar_location="above", background_fill_color="white",
-        x_axis_label="first parameter (dimensionless)", y_axis_label="second parameter (dimensionless)",
+        active_scroll=None, active_drag="pan", toolbar_location="above", background_fill_color="white",
+        x_axis_label=f"{names[0]} (dimensionless)", y_axis_label=f"{names[1]} (dimensionless)",
     )  # fmt: skip
     plot.toolbar.logo = None
     plot.grid.visible = False
@@ -175,7 +176,7 @@ def _classes(plot: Any, tracks: Tracks) -> list[LegendItem]:
                                   fill_alpha=0.9, line_color="#303030", line_width=0.4))  # fmt: skip
         items.append(LegendItem(label=_short(label), renderers=[drawn[-1]]))
     tips = [("start", "(@x{0.0000}, @y{0.0000})"), ("loss at the start", "@loss{0.000000}"), ("ends at", "@limit")]
-    plot.add_tools(HoverTool(renderers=drawn, tooltips=tips, visible=False))
+    plot.add_tools(HoverTool(renderers=drawn, tooltips=tips, visible=False, attachment="above"))
     return items
 
 
@@ -200,7 +201,7 @@ def _path(plot: Any, sources: dict[str, Any], run: Trajectory | None) -> list[Le
     look: dict[str, Any] = {"text_font_size": "9pt", "text_color": "black", "x_offset": 7, "y_offset": -3} | behind
     plot.text("x", "y", "text", source=sources["marks"], **look)
     tips = [("flow time", "@t{0.0000a}"), ("loss", "@loss{0.000000}"), ("at", "(@x{0.0000}, @y{0.0000})")]
-    plot.add_tools(HoverTool(renderers=[rows], tooltips=tips, visible=False))
+    plot.add_tools(HoverTool(renderers=[rows], tooltips=tips, visible=False, attachment="below"))
     return [*items, LegendItem(label="trajectory of the start that was clicked", renderers=[halo, line, rows, start])]
 
 
@@ -240,21 +241,21 @@ def _said(place: str, run: Trajectory | None) -> str:
     return (
         f'<div class="explorer"><div class="plot">{place}</div>'
         f'<div class="said" aria-live="polite"><p id="said-how">{invitation}</p>'
-        f'<table class="facts"><caption>The chosen start</caption><tbody>{rows}</tbody></table></div></div>'
+        '<table class="facts" id="said-all" hidden><caption>The chosen start</caption>'
+        f"<tbody>{rows}</tbody></table></div></div>"
     )
 
 
-def summary_of(tracks: Tracks) -> str:
+def summary_of(tracks: Tracks, is_interactive: bool = True) -> str:
     """What a reader should know of the explorer, in one paragraph."""
     rows, columns = tracks.plane.shape
     facts = tracks.estimate.facts
     apart = tracks.count(APART)
-    doubt = f" {apart} of them come to another end when integrated a second time and are marked as in doubt." * bool(
-        apart
-    )
+    come = "one of them comes" if apart == 1 else f"{apart} of them come"
+    doubt = f" Integrated a second time {come} to another end; where that is so, the note says so." * bool(apart)
+    click = " A click picks the nearest of them and shows its own trajectory; nothing is interpolated between starts."
     return (
         f"{rows * columns:,} starts on a grid of {columns} by {rows} cells were followed to their limits for this page "
-        f"(rtol {number(float(facts['rtol']))}, at most {facts['max_steps']:,} steps each).{doubt} A click picks the "
-        "nearest of them and shows its own trajectory; nothing is interpolated between starts. Shares of cells are "
-        "shares of this window's area."
+        f"(rtol {number(float(facts['rtol']))}, at most {facts['max_steps']:,} steps each).{doubt}"
+        f"{click * is_interactive} Shares of cells are shares of this window's area."
     )

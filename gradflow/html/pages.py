@@ -175,12 +175,12 @@ def _with_explorer(
         return dataclasses.replace(page, sections=[*page.sections, *more])
     tracks = trace(scene.flow, scene.window, scene.like, resolution, known=scene.known)
     still = [Raw('<div class="still">'), *grid_pictures(scene, tracks, run), Raw("</div>")]
-    blocks: list[Block] = [Sentence(summary_of(tracks))]
+    blocks: list[Block] = [Sentence(summary_of(tracks, interactive))]
     scripts = ""
     if interactive:
         place, scripts = explorer(scene, tracks, run)
         blocks.append(place)
-    section = Section("explorer", "Explore the flow", [*blocks, *still])
+    section = Section("explorer", "Explore the flow" if interactive else "The flow in its plane", [*blocks, *still])
     return dataclasses.replace(page, sections=[page.sections[0], section, *page.sections[1:]], scripts=scripts)
 
 

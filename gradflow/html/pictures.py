@@ -6,15 +6,29 @@ is small, as pixels where it is not. Knows figures, no results.
 
 import base64
 import io
+from collections.abc import Callable
 from typing import Any
 
 from gradflow import plotting
-from gradflow.html.blocks import Picture
+from gradflow.html.blocks import DOUBT, Picture, Sentence
 
 LARGEST_DRAWING = 250_000
 """Bytes of a drawing in lines; a larger one is shown as pixels."""
 
 PIXELS_PER_INCH = 144
+
+
+def drawn(make: Callable[[], Any], alt: str, caption: str, is_dense: bool = False) -> Picture | Sentence:
+    """The figure that `make` makes as :func:`inline` shows it, or a sentence that says why there is none.
+
+    Names in a result are anybody's: one that matplotlib cannot set, an open ``$`` above all, costs its picture and not
+    the page.
+    """
+    try:
+        return inline(make(), alt, caption, is_dense)
+    except ValueError as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return Sentence(f"A picture is left out, since it could not be drawn ({first}): {alt}", DOUBT)
 
 
 def inline(figure: Any, alt: str, caption: str, is_dense: bool = False) -> Picture:

@@ -15,13 +15,15 @@ import numpy as np
 
 from gradflow import checks, model_problems
 from gradflow.basins import BasinEstimate
-from gradflow.critical_points import CriticalPoint, classify
+from gradflow.critical_points import CriticalPoint
 from gradflow.flow import AbstractFlow, GradientFlow
 from gradflow.html.tracks import Window
+from gradflow.phase_planes import isolated_critical_points, parameter_plane
 from gradflow.plotting import positions
 from gradflow.problem import Landscape
 from gradflow.samplers import Box, Slice
 from gradflow.settings.expressions import Expression, variables_of
+from gradflow.store.codec import param_names, recipe_of
 from gradflow.studies import Study
 
 USUAL: Window = ((-2.0, 2.0), (-2.0, 2.0))
@@ -29,6 +31,9 @@ USUAL: Window = ((-2.0, 2.0), (-2.0, 2.0))
 
 ROOM = 1.3
 """How far a network's window goes beyond the largest weight on the way."""
+
+GRID = 81
+"""Points along each axis among which critical points are looked for."""
 
 LEAST = 0.25
 """The shorter side of such a window is at least this part of the longer one."""
@@ -83,8 +88,10 @@ def scene_of_study(study: Study, flow: AbstractFlow | None = None, window: Any =
         start = rows[:1] if len(rows) else np.zeros((1, 2))
         chosen = _widened(chosen, start)
     chosen = chosen if window is None else _checked(window)
-    points = [*_known_points(flow, run.start), *([study.point] if study.point.is_decided else [])]
-    return Scene(flow, chosen, run.start, tuple(points))
+    points = _points_in(flow, run.start, chosen)
+    own = _flat(study.point.params)
+    is_new = all(np.linalg.norm(own - _flat(point.params)) > 1e-6 * max(1.0, *map(abs, own)) for point in points)
+    return Scene(flow, chosen, run.start, (*points, *([study.point] * (study.point.is_decided and is_new))))
 
 
 def scene_of_estimate(estimate: BasinEstimate, flow: AbstractFlow | None = None, window: Any = None) -> Scene | Missing:
@@ -105,7 +112,7 @@ def scene_of_estimate(estimate: BasinEstimate, flow: AbstractFlow | None = None,
         like = tuple(np.zeros(shape) for shape in flow.problem.network.shapes)
     chosen = _window_of(estimate, flow, settings) if window is None else _checked(window)
     known = None if plan is None else plan.known
-    return Scene(flow, chosen, like, tuple(_known_points(flow, like)), known)
+    return Scene(flow, chosen, like, _points_in(flow, like, chosen), known)
 
 
 def _not_two(count: int) -> str:
@@ -193,17 +200,17 @@ def _checked(window: Any) -> Window:
     return (a, b), (c, d)
 
 
-def _known_points(flow: AbstractFlow, like: Any) -> list[CriticalPoint]:
-    """The critical points of a model problem, classified on this very problem: a name is no proof."""
-    name = getattr(flow.problem, "name", None)
-    known = model_problems.get(name).critical_points if name in model_problems.names() else ()
-    places = [point.location for point in known if len(point.location) == 2]
-    found = [classify(flow.problem, jax.tree.unflatten(*_shaped(like, np.array(place)))) for place in places]
-    return [point for point in found if point.kind != "not_critical"]
+def names_of(scene: Scene) -> tuple[str, str]:
+    """What the two parameters are called, as in results files: W1[0,0] of a network, p[0] of a landscape."""
+    stem = "W" if hasattr(scene.flow.problem, "network") else "p"
+    first, second = param_names(recipe_of(scene.like), stem)
+    return first, second
 
 
-def _shaped(like: Any, values: np.ndarray) -> tuple[Any, list[np.ndarray]]:
-    leaves, structure = jax.tree.flatten(like)
-    splits = np.cumsum([np.size(leaf) for leaf in leaves])[:-1]
-    parts = np.split(values, splits)
-    return structure, [part.reshape(np.shape(leaf)) for part, leaf in zip(parts, leaves, strict=True)]
+def _points_in(flow: AbstractFlow, like: Any, window: Window) -> tuple[CriticalPoint, ...]:
+    """The isolated critical points in the window; none where the loss is not finite enough to look for them."""
+    return isolated_critical_points(parameter_plane(flow, like=like), *window, resolution=GRID)
+
+
+def _flat(params: Any) -> np.ndarray:
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)])

@@ -21,6 +21,7 @@ for (let i = 1; i < x.length; i++) {
 marks.data = { x: shown.map((i) => x[i]), y: shown.map((i) => y[i]), text: shown.map((i) => "t = " + short(t[i])) };
 const last = x.length - 1;
 const say = (name, text) => { document.getElementById("said-" + name).textContent = text; };
+document.getElementById("said-all").hidden = false;
 say("how", "The trajectory of the start nearest to where you clicked, as it was computed; nothing is interpolated.");
 say("clicked", "(" + short(cb_obj.x) + ", " + short(cb_obj.y) + ")");
 say("start", "(" + short(grid.x[nearest]) + ", " + short(grid.y[nearest]) + "), number " + nearest);
