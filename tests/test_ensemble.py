@@ -255,3 +255,25 @@ def test_batches_of_other_shapes_are_refused(mixed):
     for batch in (np.zeros((2, 4)), (np.zeros((2, 3)),), np.zeros(3)):
         with pytest.raises(checks.InputError, match="starts"):
             mixed.flatten(batch)
+
+
+@pytest.mark.parametrize("solver", ["rodas5p", "rkc2"])
+def test_lanes_stepped_by_a_solver_for_stiff_flows_end_where_the_explicit_ones_do(solver):
+    flow = gf.GradientFlow(gf.Landscape(lambda w: 0.5 * w[0] ** 2 + 0.5 * (1 - w[0] * w[1]) ** 2))
+    starts = np.random.default_rng(0).normal(size=(5, 2))
+    options = {"rtol": 1e-6, "grad_tol": 1e-12, "width": 4}  # five starts in four lanes: one is filled again
+    found = gf.integrate_ensemble(flow, starts, 200.0, solver=solver, **options)
+    expected = gf.integrate_ensemble(flow, starts, 200.0, rtol=1e-10, grad_tol=1e-12)
+    assert set(found.statuses) == {gf.Status.HORIZON} and solver.upper()[:3] in found.kernel.upper()
+    np.testing.assert_allclose(found.endpoints, expected.endpoints, rtol=0, atol=2e-4)
+    assert np.all(found.num_steps < 0.5 * expected.num_steps)
+
+
+@pytest.mark.parametrize(
+    ("solver", "kernel", "words"),
+    [("auto", "auto", "`solver`"), ("dopri5", "auto", "`solver`"), ("rodas5p", "native", "`kernel`")],
+)
+def test_solvers_that_lanes_cannot_be_stepped_by_raise(solver, kernel, words):
+    flow = gf.GradientFlow(gf.Landscape(lambda w: 0.5 * jnp.sum(w**2)))
+    with pytest.raises(checks.InputError, match=words):
+        gf.integrate_ensemble(flow, np.ones((2, 2)), 1.0, solver=solver, kernel=kernel)

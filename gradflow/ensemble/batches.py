@@ -2,7 +2,8 @@
 
 :func:`integrate_ensemble` is :func:`gradflow.integrate` for batches, without rows, looks and switches of solver: Tsit5
 with the step capped at the stability limit, each start by itself. An end says why it ended and what its gradient was;
-what is at it is for :mod:`gradflow.naming` to say. :class:`Ensemble` is the same with the flow compiled once.
+what is at it is for :mod:`gradflow.naming` to say. :class:`Ensemble` is the same with the flow compiled once. Stiff
+flows may name a solver of their own.
 """
 
 import math
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
+import diffrax
 import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
@@ -17,9 +19,10 @@ from jaxtyping import Float, Int
 
 from gradflow import checks
 from gradflow.ensemble import orders
-from gradflow.ensemble.kernels import make_kernel
+from gradflow.ensemble.kernels import make_kernel, make_solver_kernel
 from gradflow.flow import AbstractFlow
-from gradflow.precision import as_params, in_double, require_concrete
+from gradflow.precision import as_params, in_double, on_device, require_concrete
+from gradflow.solvers.flat import FlatFlow, Layout
 from gradflow.status import Status
 from gradflow.types import Params
 
@@ -124,9 +127,14 @@ class Ensemble:
         kernel: "native" (LLVM, several times the speed of any other on a CPU), "xla" (any device, any function that JAX
             can trace), or "auto": native where the default device is a CPU and it knows all operations of the field.
         width: trajectories in a vector, for experiments; the default depends on the number of parameters only.
+        solver: "tsit5", or a solver that is stable at every step (name or diffrax solver), which goes to XLA's lanes.
+        rtol: the tolerance that a solver's own iterations serve.
     """
 
-    def __init__(self, flow: AbstractFlow, like: Params, kernel: str = "auto", width: int | None = None) -> None:
+    def __init__(
+        self, flow: AbstractFlow, like: Params, kernel: str = "auto", width: int | None = None,
+        solver: str | diffrax.AbstractSolver = "tsit5", rtol: float = DEFAULT_RTOL,
+    ) -> None:  # fmt: skip
         checks.require(
             isinstance(flow, AbstractFlow), "flow", "be a flow", type(flow).__name__, "Use GradientFlow(...)."
         )
@@ -136,7 +144,13 @@ class Ensemble:
             compact = flow.compact()
             field: Callable[[Any], Any] = lambda vector: ravel_pytree(compact.vector_field(unravel(vector)))[0]  # noqa: E731
             _check_field(compact, example)
-            self.kernel, self.kernel_name = make_kernel(field, flat.size, kernel, width)
+            if isinstance(solver, str) and solver == "tsit5":
+                self.kernel, self.kernel_name = make_kernel(field, flat.size, kernel, width)
+            else:
+                checks.require(solver != "auto", "solver", "be one solver for all lanes", "'auto'")
+                flat_flow = on_device(FlatFlow(compact, Layout.of(example)))
+                made = make_solver_kernel(flat_flow, flat.size, solver, rtol, kernel, width)
+                self.kernel, self.kernel_name = made
         self.flow, self.size = flow, int(flat.size)
         self.structure: Any = jax.tree.structure(example)
         self.shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(example))
@@ -216,6 +230,7 @@ def integrate_ensemble(
     max_steps: int = DEFAULT_MAX_STEPS,
     kernel: str = "auto",
     width: int | None = None,
+    solver: str | diffrax.AbstractSolver = "tsit5",
 ) -> EnsembleResult:
     """The ends of many trajectories of one flow.
 
@@ -232,7 +247,7 @@ def integrate_ensemble(
             times the median gradient norm of the starts.
         max_norm: norm beyond which a trajectory has escaped.
         max_steps: attempted steps of one trajectory.
-        kernel, width: see :class:`Ensemble`.
+        kernel, width, solver: see :class:`Ensemble`. Stiff flows, whose explicit steps are legion, want "rodas5p".
 
     Accuracy: local errors are kept below `rtol`; an end is the same to the last bit whichever starts are in the batch
         (native kernel).
@@ -250,7 +265,7 @@ def integrate_ensemble(
     starts = jax.tree.map(np.asarray, as_params(starts, rtol, name="starts"))
     t1 = checks.real("t1", t1, above=0.0, infinite=True)
     shared = shared_settings(rtol, 1e-3 * rtol if atol is None else atol, max_norm, max_steps)
-    ensemble = Ensemble(flow, jax.tree.map(lambda leaf: leaf[0], starts), kernel, width)
+    ensemble = Ensemble(flow, jax.tree.map(lambda leaf: leaf[0], starts), kernel, width, solver, rtol)
     states = ensemble.flatten(starts)
     quiet = gradient_level(flow, ensemble, states) if grad_tol is None else checks.real("grad_tol", grad_tol, above=0.0)
     ends = ensemble.run(states, plain_orders(len(states), quiet, t1), shared)

@@ -1,12 +1,16 @@
 """Which kernel computes a flow, and why."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import diffrax
 import jax
 import numpy as np
 
 from gradflow import checks
+from gradflow.flow import AbstractFlow
+from gradflow.solvers import make_solver
 
 KERNELS = ("auto", "native", "xla")
 
@@ -56,5 +60,29 @@ def _native(function: Callable[[Any], Any], size: int, width: int | None) -> tup
 
 def _compiled(function: Callable[[Any], Any], size: int, width: int | None) -> AbstractKernel:
     from gradflow.ensemble.xla.kernel import Kernel
+    from gradflow.ensemble.xla.methods import Tsit5Lanes
 
-    return Kernel(function, size, width)
+    with jax.enable_x64(True):
+        return Kernel(Tsit5Lanes(function, size), size, width)
+
+
+def make_solver_kernel(
+    flow: AbstractFlow, size: int, solver: str | diffrax.AbstractSolver, rtol: float, kernel: str, width: int | None
+) -> tuple[AbstractKernel, str]:
+    """A kernel whose lanes are stepped by that solver, mapped over them; `flow` is on flat vectors.
+
+    Raises:
+        InputError: an unknown solver, one whose steps stability limits, or the native kernel, which knows Tsit5 only.
+    """
+    from gradflow.ensemble.xla.kernel import Kernel
+    from gradflow.ensemble.xla.methods import SolverLanes
+
+    checks.require(checks.choice("kernel", kernel, KERNELS) != "native", "kernel", "be 'xla' or 'auto' for that solver",
+                   "'native'", "The native kernel knows Tsit5 only.")  # fmt: skip
+    with jax.enable_x64(True):
+        method = SolverLanes(flow, make_solver(solver, rtol, 1e-3 * rtol))
+    checks.require(
+        method.limit == math.inf, "solver", "be 'tsit5' or a solver for stiff flows", type(method.solver).__name__,
+        "Its steps would have to be capped; among the explicit ones 'rkc2' and 'rkl2' see to that themselves.",
+    )  # fmt: skip
+    return Kernel(method, size, width), f"xla, for {type(method.solver).__name__}"

@@ -1,19 +1,18 @@
-"""Lanes of adaptive Tsit5 steps compiled by XLA: the kernel for every device and every function JAX can trace.
+"""Lanes of adaptive steps compiled by XLA: the kernel for every device and every function JAX can trace.
 
-The same method, orders, settings and facts as :mod:`gradflow.ensemble.native.kernel`, whose place it takes on
-accelerators and where a field uses operations that the native writer does not know. All lanes step together; those
+With Tsit5 the same method, orders, settings and facts as :mod:`gradflow.ensemble.native.kernel`, whose place it takes
+on accelerators and where a field uses operations that the native writer does not know. All lanes step together; those
 whose trajectory has ended keep still until a share of all lanes has, then the whole block of lanes is copied to a log
-and the ended ones get the next starts. Nothing is scattered, and nothing returns to the host before the queue is empty.
+and the ended ones get the next starts. Nothing is scattered, and nothing returns to the host before the queue is
+empty.
 
 Accuracy: a lane's result does not depend on its neighbours beyond rounding (XLA may round differently for another
 number of lanes, which is therefore fixed per problem).
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,7 +29,7 @@ from gradflow.ensemble.orders import (
     STATIONARY,
     STEP_LIMIT,
 )  # fmt: skip
-from gradflow.ensemble.xla.fields import lane_field
+from gradflow.ensemble.xla.methods import AbstractMethod
 
 STEPS_BETWEEN = 8
 """Steps of all lanes between two looks at how many have ended."""
@@ -49,21 +48,20 @@ class Lanes(NamedTuple):
 
     y: Any
     slope: Any
+    carried: Any
     numbers: dict[str, Any]
     orders: Any
     owner: Any
 
 
 class Kernel:
-    """Compiled lanes for a field of `size` parameters; `width` lanes at once (default by device)."""
+    """Compiled lanes for a method on `size` parameters; `width` lanes at once (default by device)."""
 
-    def __init__(self, function: Callable[[Any], Any], size: int, width: int | None = None) -> None:
+    def __init__(self, method: AbstractMethod, size: int, width: int | None = None) -> None:
         self.size = size
         is_cpu = jax.default_backend() == "cpu"
         self.width = width or (_cpu_width(size) if is_cpu else 16384)
-        with jax.enable_x64(True):
-            field = lane_field(function, size)
-        self._run = jax.jit(partial(_run, field, self.width), compiler_options=CPU_OPTIONS if is_cpu else None)
+        self._run = jax.jit(partial(_run, method, self.width), compiler_options=CPU_OPTIONS if is_cpu else None)
 
     def __call__(self, starts: np.ndarray, orders: np.ndarray, settings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Ends ``(num, size)`` and facts ``(num, facts)`` of starts ``(num, size)`` under orders ``(num, orders)``."""
@@ -86,7 +84,9 @@ def _cpu_width(size: int) -> int:
     return int(np.clip(2 ** int(np.log2(4096 / size)), 16, 1024))
 
 
-def _run(field: Any, width: int, starts: Any, orders: Any, settings: Any, num: Any) -> tuple[dict[str, Any], Any]:
+def _run(
+    method: AbstractMethod, width: int, starts: Any, orders: Any, settings: Any, num: Any
+) -> tuple[dict[str, Any], Any]:
     """The log of all blocks of lanes copied out, and how many there are."""
     size, queue = starts.shape
     threshold = max(1, int(REFILL_SHARE * width))
@@ -97,7 +97,7 @@ def _run(field: Any, width: int, starts: Any, orders: Any, settings: Any, num: A
         "owner": jnp.full((slots, width), -1),
     }
     place = jnp.arange(width)
-    lanes = _begin(field, starts[:, :width], orders[:, :width], settings, jnp.where(place < num, place, -1))
+    lanes = _begin(method, starts[:, :width], orders[:, :width], settings, jnp.where(place < num, place, -1))
 
     def is_busy(lanes: Lanes, following: Any) -> Any:
         mine = lanes.owner >= 0
@@ -108,25 +108,25 @@ def _run(field: Any, width: int, starts: Any, orders: Any, settings: Any, num: A
         lanes, log, following, slot = carry
         lanes = jax.lax.while_loop(
             lambda state: is_busy(state, following),
-            lambda state: jax.lax.fori_loop(0, STEPS_BETWEEN, lambda _, s: _step(field, settings, s), state),
+            lambda state: jax.lax.fori_loop(0, STEPS_BETWEEN, lambda _, s: _step(method, settings, s), state),
             lanes,
         )
-        return _refill(field, starts, orders, settings, num, (lanes, log, following, slot))
+        return _refill(method, starts, orders, settings, num, (lanes, log, following, slot))
 
     carry = (lanes, log, jnp.minimum(width, num), jnp.asarray(0))
     lanes, log, _, slot = jax.lax.while_loop(lambda c: jnp.any(c[0].owner >= 0), body, carry)
     return log, slot
 
 
-def _begin(field: Any, y: Any, orders: Any, settings: Any, owner: Any) -> Lanes:
+def _begin(method: AbstractMethod, y: Any, orders: Any, settings: Any, owner: Any) -> Lanes:
     """Lanes at their starts, with slope, gradient norm and first step."""
     rtol, atol = settings[0], settings[1]
     told = dict(zip(ORDERS, orders, strict=True))
-    slope = field(y)
+    carried, slope = method.begin(y)
     square, size = jnp.sum(slope**2, 0), jnp.sum(y**2, 0)
     grad_norm = jnp.sqrt(square)
     speed = jnp.sqrt(jnp.mean((slope / (atol + rtol * jnp.abs(y))) ** 2, 0))
-    first = 0.05 / (speed * rtol**0.8 + 1e-300)
+    first = 0.05 / (speed * rtol ** (1 - method.exponent) + 1e-300)
     code = jnp.where(grad_norm <= told["quiet"], STATIONARY, jnp.where(told["time"] >= told["stop_time"], HORIZON, 0))
     code = jnp.where(square + size < jnp.inf, code, NONFINITE)
     zero = jnp.zeros(y.shape[1])
@@ -137,10 +137,10 @@ def _begin(field: Any, y: Any, orders: Any, settings: Any, owner: Any) -> Lanes:
         "grad_norm": grad_norm,
         "norm": jnp.sqrt(size),
     }
-    return Lanes(y, slope, numbers, orders, owner)
+    return Lanes(y, slope, carried, numbers, orders, owner)
 
 
-def _refill(field: Any, starts: Any, orders: Any, settings: Any, num: Any, carry: Any) -> Any:
+def _refill(method: AbstractMethod, starts: Any, orders: Any, settings: Any, num: Any, carry: Any) -> Any:
     """Copies all lanes to the log and gives the ended ones their next starts."""
     lanes, log, following, slot = carry
     ended = (lanes.numbers["code"] != 0) & (lanes.owner >= 0)
@@ -153,7 +153,7 @@ def _refill(field: Any, starts: Any, orders: Any, settings: Any, num: Any, carry
     place = following + jnp.cumsum(ended) - 1
     takes = ended & (place < num)
     source = jnp.where(takes, place, 0)
-    fresh = _begin(field, jnp.where(takes, starts[:, source], lanes.y), orders[:, source], settings,
+    fresh = _begin(method, jnp.where(takes, starts[:, source], lanes.y), orders[:, source], settings,
                    jnp.where(takes, place, -1))  # fmt: skip
     choose = lambda new, old: jnp.where(takes, new, old)  # noqa: E731
     rest = lanes._replace(owner=jnp.where(ended, -1, lanes.owner))
@@ -161,7 +161,7 @@ def _refill(field: Any, starts: Any, orders: Any, settings: Any, num: Any, carry
     return mixed, log, jnp.minimum(following + jnp.sum(ended), num), slot + 1
 
 
-def _step(field: Any, settings: Any, lanes: Lanes) -> Lanes:
+def _step(method: AbstractMethod, settings: Any, lanes: Lanes) -> Lanes:
     """One attempted step of every lane that goes on."""
     rtol, atol, limit, max_norm, max_steps = settings
     told, was = dict(zip(ORDERS, lanes.orders, strict=True)), lanes.numbers
@@ -170,14 +170,12 @@ def _step(field: Any, settings: Any, lanes: Lanes) -> Lanes:
     remaining = told["stop_time"] - was["time"]
     is_last = step >= remaining * (1 - 1e-12)
     length = jnp.where(is_last, remaining, step)
-    new, slopes, stage = _stages(field, lanes.y, lanes.slope, length)
-    error = length * _weighted(diffrax.Tsit5.tableau.b_error, slopes)
+    new, error, carried, slope, bend, way = method.step(lanes.y, lanes.carried, lanes.slope, length)
     scale = atol + rtol * jnp.maximum(jnp.abs(lanes.y), jnp.abs(new))
     mean = jnp.mean((error / scale) ** 2, 0)
-    square, size = jnp.sum(slopes[6] ** 2, 0), jnp.sum(new**2, 0)
-    bend, way = jnp.sum((slopes[6] - slopes[5]) ** 2, 0), jnp.sum((new - stage) ** 2, 0)
+    square, size = jnp.sum(slope**2, 0), jnp.sum(new**2, 0)
     keep = live & (mean <= 1) & (square < jnp.inf)
-    growth = jnp.where(mean < jnp.inf, jnp.clip(0.9 * mean**-0.1, 0.2, 10.0), 0.2)
+    growth = jnp.where(mean < jnp.inf, jnp.clip(0.9 * mean ** (-0.5 * method.exponent), 0.2, 10.0), 0.2)
     proposed = length * growth
     proposed = jnp.where(keep & is_last, jnp.maximum(proposed, was["step"]), proposed)
     rejected = live & ~keep
@@ -193,26 +191,9 @@ def _step(field: Any, settings: Any, lanes: Lanes) -> Lanes:
     }
     code = _code(now, told, (keep, is_last, mean < jnp.inf), max_norm, max_steps)
     now["code"] = jnp.where(live, code, was["code"])
-    take = lambda a, b: jnp.where(keep, a, b)  # noqa: E731
-    return lanes._replace(y=take(new, lanes.y), slope=take(slopes[6], lanes.slope), numbers=now)
-
-
-def _stages(field: Any, y: Any, slope: Any, length: Any) -> tuple[Any, list[Any], Any]:
-    """New state, the seven slopes, and the sixth stage."""
-    slopes, stage, new = [slope], y, y
-    for weights in diffrax.Tsit5.tableau.a_lower:
-        stage, new = new, y + length * _weighted(weights, slopes)
-        new = jax.lax.optimization_barrier(new)
-        slopes.append(jax.lax.optimization_barrier(field(new)))
-    return new, slopes, stage
-
-
-def _weighted(weights: Any, slopes: list[Any]) -> Any:
-    total = None
-    for weight, slope in zip(weights, slopes, strict=True):
-        if weight:
-            total = float(weight) * slope if total is None else total + float(weight) * slope
-    return total
+    take = lambda a, b: jax.tree.map(lambda new, old: jnp.where(keep, new, old), a, b)  # noqa: E731
+    kept = take((new, slope, carried), (lanes.y, lanes.slope, lanes.carried))
+    return lanes._replace(y=kept[0], slope=kept[1], carried=kept[2], numbers=now)
 
 
 def _code(now: dict[str, Any], told: dict[str, Any], truths: Any, max_norm: Any, max_steps: Any) -> Any:
