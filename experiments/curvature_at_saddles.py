@@ -79,7 +79,7 @@ def measure(settings: Settings) -> xr.Dataset:
         generator = np.random.default_rng([settings.seed, TERMS.index(term), number])
         rows += saddles_of(number, term, problem_of(term, generator), generator)
     lowest = [idle_saddle(a) for a in settings.idle]
-    idle = xr.Variable("idle", lowest, {"long_name": "lowest eigenvalue at the idle saddle", "units": "1"})
+    idle = xr.Variable("idle", lowest, {"long_name": "lowest eigenvalue at the idle saddle", "units": "dimensionless"})
     return dataset_of(rows, LABELS).assign(idle_lowest=idle).assign_coords(idle=list(settings.idle))
 
 

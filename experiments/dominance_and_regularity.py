@@ -101,7 +101,7 @@ def measure(settings: Settings) -> xr.Dataset:
     cases = [(network, number) for network in settings.networks for number in range(settings.num_problems)]
     rows = [_row(settings, *case) for case in tqdm(cases, disable=None, desc="problems")]
     text = "largest (L - L*) / (lambda ||grad L||^2) at the edge of the neighbourhood, d = 1, two layers"
-    edge = xr.Variable((), edge_ratio(), {"long_name": text, "units": "1"})
+    edge = xr.Variable((), edge_ratio(), {"long_name": text, "units": "dimensionless"})
     return dataset_of(rows, LABELS).assign(edge=edge)
 
 

@@ -89,7 +89,10 @@ def measure(settings: Settings) -> xr.Dataset:
                         "distance of the end from the reference value"),
         **escapes(valley, settings),
     }  # fmt: skip
-    variables = {name: (d, values, {"long_name": text, "units": "1"}) for name, (d, values, text) in described.items()}
+    variables = {
+        name: (d, values, {"long_name": text, "units": "dimensionless"})
+        for name, (d, values, text) in described.items()
+    }
     return xr.Dataset(variables, {"height": list(settings.heights), "time": list(settings.times), "axis": list("xyz")})
 
 

@@ -102,8 +102,12 @@ def measure(settings: Settings) -> xr.Dataset:
             crossings[a, b, c] = run.num_crossings or 0
     dims = ("activation", "data", "rtol")
     variables = {
-        "drift": ((*dims, "candidate"), drift, {"long_name": "change of the candidate / ||W(0)||^2", "units": "1"}),
-        "crossings": (dims, crossings, {"long_name": "kinks crossed", "units": "1"}),
+        "drift": (
+            (*dims, "candidate"),
+            drift,
+            {"long_name": "change of the candidate / ||W(0)||^2", "units": "dimensionless"},
+        ),
+        "crossings": (dims, crossings, {"long_name": "kinks crossed", "units": "dimensionless"}),
     }
     coordinates = {"activation": list(names), "data": list(settings.data), "rtol": list(settings.tolerances)}
     return xr.Dataset(variables, coordinates | {"candidate": list(CANDIDATES)})

@@ -90,7 +90,10 @@ def measure(settings: Settings) -> xr.Dataset:
         "crossings": (crossings, "kinks crossed"),
         "steps": (steps, "attempted steps"),
     }
-    variables = {name: (dims, values, {"long_name": text, "units": "1"}) for name, (values, text) in described.items()}
+    variables = {
+        name: (dims, values, {"long_name": text, "units": "dimensionless"})
+        for name, (values, text) in described.items()
+    }
     names = {"network": list(settings.networks), "solver": list(settings.solvers), "rtol": list(settings.tolerances)}
     return xr.Dataset(variables, names)
 

@@ -99,7 +99,10 @@ def measure(settings: Settings) -> xr.Dataset:
         "chain_times": (("depth",), chain_times(settings), "time of a balanced chain's start of 0.05 to 1/2"),
         "chain_exact": (("depth",), chain_exact(settings), "the same in closed form"),
     }
-    variables = {name: (d, values, {"long_name": text, "units": "1"}) for name, (d, values, text) in described.items()}
+    variables = {
+        name: (d, values, {"long_name": text, "units": "dimensionless"})
+        for name, (d, values, text) in described.items()
+    }
     coordinates = {"depth": list(settings.depths), "step": list(STEPS)}
     return xr.Dataset(variables, coordinates)
 

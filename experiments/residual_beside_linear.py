@@ -84,7 +84,10 @@ def measure(settings: Settings) -> xr.Dataset:
             "smallest gradient norm near the saddle's loss, residual from exactly 0",
         ),
     }
-    variables = {name: (d, values, {"long_name": text, "units": "1"}) for name, (d, values, text) in described.items()}
+    variables = {
+        name: (d, values, {"long_name": text, "units": "dimensionless"})
+        for name, (d, values, text) in described.items()
+    }
     names: dict[str, Any] = {"network": list(NETWORKS), "layers": list(settings.layers), "target": list(TARGETS)}
     return xr.Dataset(variables, names | {"size": list(settings.sizes)})
 

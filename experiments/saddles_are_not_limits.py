@@ -199,8 +199,10 @@ def measure(settings: Settings) -> xr.Dataset:
         dataset_of(cut_short(settings, *slowest), CUT, "cut"),
         dataset_of([known(case) for case in exceptions()], KNOWN, "known"),
     ]
-    shares = xr.Variable(("law", "horizon"), unsettled, {"long_name": "share of starts without a limit", "units": "1"})
-    times = xr.Variable("horizon", np.array(settings.horizons), {"long_name": "flow time", "units": "1"})
+    shares = xr.Variable(
+        ("law", "horizon"), unsettled, {"long_name": "share of starts without a limit", "units": "dimensionless"}
+    )
+    times = xr.Variable("horizon", np.array(settings.horizons), {"long_name": "flow time", "units": "dimensionless"})
     return xr.merge(parts).assign(unsettled=shares).assign_coords(horizon=times)
 
 

@@ -110,7 +110,10 @@ def measure(settings: Settings) -> xr.Dataset:
         "times": (dims, times, "flow time at which a tenth of the critical value is lost"),
         "final": (dims, finals, "loss in the end"),
     }
-    variables = {name: (d, values, {"long_name": text, "units": "1"}) for name, (d, values, text) in described.items()}
+    variables = {
+        name: (d, values, {"long_name": text, "units": "dimensionless"})
+        for name, (d, values, text) in described.items()
+    }
     return xr.Dataset(variables, {"case": list(cases)})
 
 

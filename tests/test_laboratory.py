@@ -220,7 +220,7 @@ def test_an_experiment_runs_and_its_results_are_kept(folder, capsys):
     answer = _run(capsys, "toy", "--tiny")
     assert (answer.code, os.listdir("results/tiny")) == (ExitCode.OK, ["toy.nc"])
     assert "the mean is 0" in answer.out and "1 of 1 agree. Results: results/tiny/toy.nc" in answer.out
-    assert "Is the mean of what is measured its centre?" in answer.err
+    assert "Is the mean of what is measured its centre?" in answer.err and "Measuring: seconds ..." in answer.err
     content = Path("results/tiny/toy.nc").read_bytes()
     again = _run(capsys, "toy", "--tiny")
     assert again.code == ExitCode.OK and "--overwrite measures again" in again.err
@@ -304,3 +304,21 @@ def test_a_wrong_call_is_answered_in_a_sentence(words, message, folder, capsys):
 def test_help_of_experiments_tells_of_them(capsys):
     answer = call(capsys, "run", "toy", "--help")
     assert answer.code == ExitCode.OK and "--judge" in answer.out and "gradflow run --all" in answer.out
+
+
+def test_a_folder_that_takes_no_results_is_refused_before_anything_is_measured(folder, capsys):
+    write_toy(folder, body="raise ZeroDivisionError('measured')")
+    Path("taken/toy.nc").mkdir(parents=True)
+    answer = _run(capsys, "toy", "--out", "taken")
+    assert answer.code == ExitCode.FILES and "must be a results file, but got the folder" in answer.err
+
+
+def test_rows_of_words_numbers_and_gaps_become_a_labelled_dataset():
+    rows = [{"name": "a", "count": 1, "flag": True, "value": 0.5}, {"name": "b", "count": 2, "flag": False}]
+    labels = {"name": "who", "count": "how many", "flag": "whether", "value": "how much"}
+    found = laboratory.dataset_of(rows, labels, "row", value="s")
+    assert [found[name].dtype.kind for name in labels] == ["U", "i", "b", "f"]
+    assert found["value"].attrs == {"long_name": "how much", "units": "s"} and np.isnan(found["value"].values[1])
+    assert found["count"].attrs["units"] == "dimensionless" and dict(found.sizes) == {"row": 2}
+    with pytest.raises(checks.InputError, match="`labels` must name everything in the rows, but got none for extra"):
+        laboratory.dataset_of([{"extra": 1}], labels)

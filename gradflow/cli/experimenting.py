@@ -52,7 +52,7 @@ def run_one(settings: ExperimentSettings, folder: Path) -> ExitCode:
     else:
         own = configuring.configured(chosen.settings_type, settings.set, settings.tiny)
         path = settings.folder / f"{chosen.name}.nc"
-        with console.stage(f"Measuring; about: {chosen.sections.get('Cost', 'unknown')}") as told:
+        with console.stage(f"Measuring: {_cost_of(chosen, settings.tiny)}") as told:
             outcome = laboratory.perform(chosen, own, path, settings.overwrite)
             told(laboratory.tally(outcome.findings))
         if outcome.is_kept:
@@ -63,6 +63,11 @@ def run_one(settings: ExperimentSettings, folder: Path) -> ExitCode:
         reporting.print_table(laboratory.rows_of(outcome.findings), title=chosen.name)
         print(f"\n{laboratory.tally(outcome.findings)}. Results: {outcome.path}")
     return _code_of([outcome])
+
+
+def _cost_of(chosen: Any, is_tiny: bool) -> str:
+    """What its docstring says of the duration at full size."""
+    return "seconds" if is_tiny else chosen.sections.get("Cost", "for a while").rstrip(".")
 
 
 def run_all(settings: ExperimentSettings, folder: Path) -> ExitCode:

@@ -24,6 +24,7 @@ from gradflow.laboratory.experiments import Experiment
 from gradflow.laboratory.findings import Finding
 from gradflow.laboratory.results import described, load_results, save_results
 from gradflow.store.codec import to_json
+from gradflow.store.paths import check_writable
 
 NOTES = (checks.DataWarning, checks.HypothesisWarning)
 """What the library says of data and problems, which an experiment has chosen knowingly."""
@@ -96,6 +97,7 @@ def perform(experiment: Experiment, settings: Any, path: Path, overwrite: bool =
             return Outcome(experiment.name, judged(experiment, kept), path, float(kept.attrs["seconds"]), is_kept=True)
         is_replaced = True
     path.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(path, is_replaced, "out")
     results = measured(experiment, settings)
     save_results(results, path, is_replaced)
     return Outcome(experiment.name, judged(experiment, results), path, float(results.attrs["seconds"]))
