@@ -14,7 +14,9 @@ Method: X = I or cond(X) = 4, Y = diag(2, 1) (with a third, unused input for the
 to 4; the time at which the plain loss is below 1e-6 of what it was; starts 1e-4 beside saddles with a from 1 to 5;
 chains with c from 0 to 8; balanced and Gaussian starts.
 Found: the input must be unused. An idle unit that shares the input of a used one is no obstacle: a rotation of the two
-hidden units frees a direction of lowest eigenvalue -s.
+hidden units frees a direction of lowest eigenvalue -s. Found also: a balanced start whose product has a negative
+determinant keeps the sign, so it runs into a saddle and leaves it by rounding, at a time of its own. Balanced starts
+are therefore taken with the sign of the target.
 Cost: two minutes on one core.
 Source: paper 001, section 3 and Theorem 3; math.md, part II, B10.
 
@@ -83,6 +85,7 @@ def starts(settings: Settings) -> list[tuple[str, float, np.ndarray, np.ndarray,
         first = 0.5 * generator.normal(size=(2, 2))
         left, values, _ = np.linalg.svd(first)
         turn = np.linalg.qr(generator.normal(size=(2, 2)))[0]
+        turn[:, 1] *= np.sign(np.linalg.det(first) * np.linalg.det(turn @ left.T))
         balanced = (first, turn * values @ left.T)
         general = tuple(0.5 * generator.normal(size=(2, 2)) for _ in range(2))
         found.append(("balanced, white", float(number), white, target, balanced))

@@ -1,6 +1,7 @@
 """The experiments in their quick versions: each says what it asks, finds what it predicts, and could find otherwise."""
 
 import functools
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,13 @@ NAMES = laboratory.names_in(FOLDER)
 SECTIONS = {"Question", "Prediction", "Method", "Cost", "Source", "Run"}
 
 CHEAP = ("certificate_tightness", "digits_tolerances", "stopping_traps")
-"""Their quick versions run in every test run; those of the others are slow tests, because of what they compile."""
+"""Their quick versions run in every test run."""
+
+ALL = "GRADFLOW_ALL_EXPERIMENTS"
+"""Environment variable that, set to 1, has the quick versions of all experiments run: minutes, most of it compiling."""
+
+left_out = pytest.mark.skipif(os.environ.get(ALL) != "1", reason=f"takes minutes; {ALL}=1 runs it")
+EACH = [pytest.param(name, marks=() if name in CHEAP else left_out) for name in NAMES]
 
 
 @functools.cache
@@ -41,9 +48,7 @@ def test_every_experiment_says_what_it_asks_predicts_and_costs(name):
     assert experiment.settings_type.tiny() != experiment.settings_type()
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in CHEAP else pytest.mark.slow) for name in NAMES]
-)
+@pytest.mark.parametrize("name", EACH)
 def test_every_experiment_finds_what_it_predicts(name):
     experiment, results = tiny(name)
     found = laboratory.judged(experiment, results)
@@ -88,9 +93,7 @@ def test_every_experiment_is_tried_with_wrong_measurements():
     assert sorted(WRONG) == NAMES
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in CHEAP else pytest.mark.slow) for name in WRONG]
-)
+@pytest.mark.parametrize("name", EACH)
 def test_every_finding_could_disagree(name):
     assert [variable for variable, value in WRONG[name].items() if False not in judged(name, **{variable: value})] == []
 
