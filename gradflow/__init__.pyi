@@ -10,6 +10,7 @@ from . import descent as descent
 from . import engines as engines
 from . import ensemble as ensemble
 from . import events as events
+from . import finishing as finishing
 from . import initial_laws as initial_laws
 from . import intervals as intervals
 from . import invariants as invariants
@@ -43,6 +44,9 @@ from .descent import ModifiedFlow as ModifiedFlow
 from .descent import compare_descent as compare_descent
 from .descent import descend as descend
 from .ensemble import integrate_ensemble as integrate_ensemble
+from .finishing import Finish as Finish
+from .finishing import finish as finish
+from .finishing import integrate_to_limit as integrate_to_limit
 from .flow import GradientFlow as GradientFlow
 from .flow import ReducedFlow as ReducedFlow
 from .integration import integrate as integrate
