@@ -304,6 +304,7 @@ def test_a_wrong_call_is_answered_in_a_sentence(words, message, folder, capsys):
 def test_help_of_experiments_tells_of_them(capsys):
     answer = call(capsys, "run", "toy", "--help")
     assert answer.code == ExitCode.OK and "--judge" in answer.out and "gradflow run --all" in answer.out
+    assert "Prediction: " in call(capsys, "run", "plateau-times", "--help").out
 
 
 def test_a_folder_that_takes_no_results_is_refused_before_anything_is_measured(folder, capsys):

@@ -20,6 +20,7 @@ import tyro
 
 from gradflow import checks
 from gradflow.cli import help_texts
+from gradflow.laboratory import experiments
 from gradflow.settings import (
     BasinSettings,
     DemoSettings,
@@ -118,10 +119,21 @@ def settings_of(command: str, words: Sequence[str]) -> Any:
         print(told.getvalue(), end="")
         if is_help and not leaving.code:
             print(help_texts.EXAMPLES[EXPERIMENTS if kind is ExperimentSettings else command])
+            if kind is ExperimentSettings:
+                print(_experiment_text(words), end="")
         if error := _refusal_behind(leaving):
             raise error from None  # our own sentence, without tyro's frame around it
         print(explained.getvalue(), end="", file=sys.stderr)
         raise
+
+
+def _experiment_text(words: Sequence[str]) -> str:
+    """What the experiment that the first word names says of itself, if it is one of those beside the package."""
+    try:
+        text = experiments.text_of(words[0].replace("-", "_"), experiments.default_folder())
+    except (checks.InputError, OSError):
+        return ""
+    return f"{text}\n"
 
 
 class _Told(io.StringIO):

@@ -80,13 +80,17 @@ def names_in(folder: Path) -> list[str]:
     return found
 
 
-def question_of(name: str, folder: Path) -> str:
-    """The first line of an experiment's docstring, without loading it; empty when there is none."""
+def text_of(name: str, folder: Path) -> str:
+    """An experiment's docstring, without loading it; empty when there is none."""
     try:
-        text = ast.get_docstring(ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))) or ""
+        return ast.get_docstring(ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))) or ""
     except SyntaxError:
         return ""
-    return text.splitlines()[0] if text else ""
+
+
+def question_of(name: str, folder: Path) -> str:
+    """The first line of :func:`text_of`."""
+    return next(iter(text_of(name, folder).splitlines()), "")
 
 
 def load_experiment(name: str, folder: Path | None = None) -> Experiment:
