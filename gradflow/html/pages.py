@@ -16,7 +16,7 @@ from gradflow import checks, reporting, store
 from gradflow.basins import BasinEstimate
 from gradflow.flow import AbstractFlow
 from gradflow.html import results
-from gradflow.html.blocks import FAINT, Block, Facts, Heading, Page, Raw, Section, Sentence, page_text
+from gradflow.html.blocks import Block, Facts, Heading, Page, Raw, Section, Sentence, page_text
 from gradflow.html.drawings import basin_pictures, grid_pictures, study_picture
 from gradflow.html.explorer import explorer, summary_of
 from gradflow.html.scenes import Missing, Scene, scene_of_estimate, scene_of_study
@@ -90,7 +90,7 @@ def report(
         page, run = _study_page(result, scene), result.trajectory
         return page_text(_with_explorer(page, scene, resolution, interactive, run))
     scene = scene_of_estimate(result, flow, window)
-    return page_text(_with_explorer(_basin_page(result), scene, resolution, interactive, None))
+    return page_text(_with_explorer(_basin_page(result, scene), scene, resolution, interactive, None))
 
 
 def write_report(
@@ -137,17 +137,20 @@ def _study_page(study: Study, scene: Scene | Missing) -> Page:
     return Page(said.title, [Sentence(said.verdict)], _with_omissions(sections, reasons), _footer(study.provenance))
 
 
-def _basin_page(estimate: BasinEstimate) -> Page:
+def _basin_page(estimate: BasinEstimate, scene: Scene | Missing) -> Page:
     facts = estimate.facts
     origin = dict(facts.get("provenance", {})) or {"gradflow_version": facts.get("version", "unknown")}
     names = ("num_samples", "t1", "rtol", "atol", "grad_tol", "max_norm", "max_steps", "level", "half_width", "kernel",
              "wall_seconds", "outcome")  # fmt: skip
     followed = {name: facts[name] for name in names if facts.get(name) is not None}
     pictures, reasons = basin_pictures(estimate)
+    if isinstance(scene, Missing):
+        reasons.append(scene.reason)
     num_special = sum(int(count) for count in estimate.counts[-3:])
+    found = f"{estimate.num_classes} class{'es' * (estimate.num_classes != 1)} of limits"
     lead = (
-        f"{estimate.num_classes} classes of limits in {estimate.num_samples:,} starts; {estimate.undetermined:,} "
-        f"undetermined, {num_special - estimate.undetermined:,} escaped or not finite."
+        f"{found} in {estimate.num_samples:,} starts; {estimate.undetermined:,} undetermined, "
+        f"{num_special - estimate.undetermined:,} escaped or not finite."
     )
     sections = [
         Section("classes", "Classes and their shares", results.basin_blocks(estimate)),
@@ -168,11 +171,9 @@ def _with_omissions(sections: list[Section], reasons: list[str]) -> list[Section
 def _with_explorer(
     page: Page, scene: Scene | Missing, resolution: int, interactive: bool, run: Trajectory | None
 ) -> Page:
-    """The page with the explorer as its second section, or with the reason why there is none."""
+    """The page with the explorer as its second section, where there is a scene for it."""
     if isinstance(scene, Missing):
-        known = any(scene.reason in getattr(block, "items", ()) for part in page.sections for block in part.blocks)
-        more = [] if known else [Section("no-explorer", "No explorer", [Sentence(scene.reason, FAINT)])]
-        return dataclasses.replace(page, sections=[*page.sections, *more])
+        return page
     tracks = trace(scene.flow, scene.window, scene.like, resolution, known=scene.known)
     still = [Raw('<div class="still">'), *grid_pictures(scene, tracks, run), Raw("</div>")]
     blocks: list[Block] = [Sentence(summary_of(tracks, interactive))]

@@ -157,7 +157,7 @@ def trajectory_blocks(trajectory: Trajectory) -> list[Block]:
     lines: list[tuple[str, Cell]] = [
         ("ended", Marked(str(status), mood)),
         ("at flow time", number(trajectory.end_time)),
-        ("remedy", status.remedy),
+        ("meaning", status.remedy),
         ("largest norm", number(trajectory.largest_norm)),
         ("steps", f"{trajectory.num_accepted:,} accepted, {trajectory.num_rejected:,} rejected"),
         ("rows", f"{len(trajectory.times):,} kept"),
