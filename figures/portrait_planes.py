@@ -71,7 +71,7 @@ def _tanh(target: float, title: str) -> xr.Dataset:
     problem = Regression(Shallow((1, 1, 1), "tanh", "tanh"), np.ones((1, 1)), np.full((1, 1), target))
     return _scalar(problem, title, (-3.0, 3.0), (-3.0, 3.0), ((-2.4, 1.6), (0.4, -2.6), (2.6, 0.3), (-0.6, 2.5)),
                    functions={"c": lambda params: (params[1] ** 2).sum() - (jnp.sinh(params[0]) ** 2).sum()},
-                   time_marks=(1.0, 10.0), max_norm=9.0)  # fmt: skip
+                   time_marks=(1.0, 10.0), max_norm=5.0)  # fmt: skip
 
 
 def tanh_reachable() -> xr.Dataset:
@@ -122,7 +122,7 @@ def six_hump_camel() -> xr.Dataset:
 def mueller_brown() -> xr.Dataset:
     """The Mueller-Brown surface."""
     return _wells("mueller_brown", "Mueller-Brown surface", starts=((-1.3, 0.7), (0.3, 1.2)), time_marks=(1e-3, 5e-3),
-                  max_norm=6.0)  # fmt: skip
+                  max_norm=2.6)  # fmt: skip
 
 
 def excursion_across() -> xr.Dataset:

@@ -1,7 +1,7 @@
 """Draws the gallery of phase portraits: ``python figures/portraits.py portraits.nc -o FOLDER``.
 
 Everything comes from the saved planes. They are computed by ``python figures/portraits.py --compute portraits.nc``
-(several minutes); with ``--only PAGE`` a single page is computed, into the same file, or drawn.
+(some ten minutes); with ``--only NAME`` a single page or panel is computed, into the same file; a page is drawn.
 """
 
 import argparse
@@ -43,12 +43,17 @@ def planes() -> Any:
 
 
 def compute(path: Path, only: str | None) -> None:
-    """Computes pages and adds them to the file; those already in it are replaced."""
-    pages = planes().PAGES
-    held = dict(load(path)) if path.exists() else {}
-    for page in [only] if only else list(pages):
-        held[page] = {panel.__name__: panel() for panel in pages[page]}
-    tree = {f"/{page}/{name}": data for page, panels in held.items() for name, data in panels.items()}
+    """Computes panels and adds them to the file, those already in it replaced; in the gallery's order."""
+    pages = {page: {panel.__name__: panel for panel in panels} for page, panels in planes().PAGES.items()}
+    known = [*pages, *(name for panels in pages.values() for name in panels)]
+    wanted = known if only is None else [checks.choice("--only", only, known)]
+    held = load(path) if path.exists() else {}
+    for page, panels in pages.items():
+        for name, panel in panels.items():
+            if page in wanted or name in wanted:
+                held.setdefault(page, {})[name] = panel()
+    tree = {f"/{page}/{name}": held[page][name] for page, panels in pages.items() for name in panels
+            if name in held.get(page, {})}  # fmt: skip
     xr.DataTree.from_dict(tree).to_netcdf(path, engine="h5netcdf")
 
 
@@ -85,14 +90,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("planes", help="the file of saved planes, e.g. portraits.nc")
     parser.add_argument("-o", "--out", default=".", help="folder for the pictures, one for each page")
     parser.add_argument("--compute", action="store_true", help="compute the planes into the file instead of drawing it")
-    parser.add_argument("--only", metavar="PAGE", help="one page")
+    parser.add_argument("--only", metavar="NAME", help="one page, or one panel to compute")
     parser.add_argument("--format", default="pdf", choices=list(UNDATED))
     chosen = parser.parse_args(arguments)
     path = Path(chosen.planes)
     try:
         if chosen.compute:
-            if chosen.only:
-                checks.choice("--only", chosen.only, planes().PAGES)
             compute(path, chosen.only)
             print(path)
             return 0

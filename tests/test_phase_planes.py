@@ -263,6 +263,23 @@ def test_a_field_that_jumps_over_zero_has_no_nullcline_there():
     np.testing.assert_allclose(lines[0].places[:, 1], 0.1, atol=1e-12)
 
 
+def test_a_critical_point_on_a_nullcline_is_no_curve_of_them(holomorphic):
+    lines = phase_planes.nullclines(phase_planes.parameter_plane(holomorphic), BOX, BOX, 21)
+    assert not any(line.is_critical for line in lines)
+    across = np.concatenate([line.places for line in lines if line.component == 0])
+    np.testing.assert_allclose(across[:, 0] ** 2 - across[:, 1] ** 2, 1.0, atol=1e-9)
+
+
+def test_a_line_of_minima_that_both_nullclines_share_is_listed_once():
+    """``y^2 (1 + x^2)``: along y = 0 both components vanish, and x = 0 is the other zero of the first."""
+    flow = gf.GradientFlow(gf.Landscape(lambda p: p[1] ** 2 * (1.0 + p[0] ** 2)))
+    lines = phase_planes.nullclines(phase_planes.parameter_plane(flow), BOX, (-1.0, 2.0), 20)
+    critical = [line for line in lines if line.is_critical]
+    assert len(critical) == 1
+    np.testing.assert_allclose(critical[0].places[:, 1], 0.0, atol=1e-9)
+    assert np.ptp(critical[0].places[:, 0]) == pytest.approx(4.0)
+
+
 # --- sampling ---------------------------------------------------------------------------------------------------------
 
 
@@ -274,6 +291,10 @@ def test_points_of_a_circle_are_spaced_by_its_bending():
     sagitta = 1.0 - np.cos(0.5 * np.diff(chosen))
     assert sagitta.max() <= 1.01e-3 and sagitta.min() > 0.7e-3
     assert chosen[0] == 0.0 and chosen[-1] == 3.0
+
+
+def test_a_mark_early_in_a_very_long_run_leaves_its_start_alone():
+    np.testing.assert_array_equal(_merged(np.array([0.0, 1e16]), np.array([1.0])), [0.0, 1.0, 1e16])
 
 
 def test_marks_replace_times_that_are_hardly_others():

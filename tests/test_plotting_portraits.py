@@ -158,13 +158,17 @@ def test_wrong_calls_are_refused(ax):
 # --- the gallery ------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def gallery():
-    path = Path(__file__).resolve().parent.parent / "figures" / "portraits.py"
-    spec = importlib.util.spec_from_file_location("figure_portraits", path)
+def script(name):
+    path = Path(__file__).resolve().parent.parent / "figures" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"figure_{name}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def gallery():
+    return script("portraits")
 
 
 @pytest.fixture
@@ -195,3 +199,43 @@ def test_every_panel_of_the_gallery_has_a_docstring_and_a_name_of_its_own(galler
     assert len({panel.__name__ for panel in panels}) == len(panels) == 22
     assert all(panel.__doc__ for panel in panels)
     assert set(gallery.LEVELS) <= {panel.__name__ for panel in panels}
+
+
+# --- all figures again ------------------------------------------------------------------------------------------------
+
+COPIES = "import sys, pathlib; pathlib.Path(sys.argv[3]).write_bytes(pathlib.Path(sys.argv[1]).read_bytes())"
+DATED = "import sys, pathlib, time; pathlib.Path(sys.argv[3]).write_text(str(time.monotonic_ns()))"
+
+
+@pytest.fixture
+def regenerate(tmp_path, monkeypatch):
+    """The script, for a folder of two figures: one that copies its results, one that writes the time."""
+    module = script("regenerate")
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "figures" / "copied.py").write_text(COPIES)
+    (tmp_path / "figures" / "dated.py").write_text(DATED)
+    (tmp_path / "results" / "copied.nc").write_text("numbers")
+    monkeypatch.setattr(module, "FIGURES", tmp_path / "figures")
+    return lambda *options: module.main([str(tmp_path / "results"), "-o", str(tmp_path / "out"), *options])
+
+
+def test_figures_are_drawn_from_the_results_of_their_name(regenerate, tmp_path, capsys):
+    assert regenerate("--only", "copied") == 0
+    assert (tmp_path / "out" / "copied.pdf").read_text() == "numbers"
+    assert regenerate() == 1
+    assert "dated: no results" in capsys.readouterr().out
+
+
+def test_the_check_names_pictures_whose_bytes_differ(regenerate, tmp_path, capsys):
+    (tmp_path / "results" / "dated.nc").touch()
+    assert regenerate() == 0 and regenerate("--check", "--only", "copied") == 0
+    assert regenerate("--check") == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "dated.pdf: differs"
+
+
+def test_a_script_that_fails_is_reported(regenerate, tmp_path, capsys):
+    (tmp_path / "figures" / "copied.py").write_text("raise SystemExit('it broke')")
+    assert regenerate("--only", "copied") == 1
+    assert "copied: failed: it broke" in capsys.readouterr().out
+    assert regenerate("--only", "coped") == 2

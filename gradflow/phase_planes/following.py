@@ -21,7 +21,7 @@ from gradflow.trajectories import Trajectory
 from gradflow.types import Params
 
 SAME_TIME = 1e-12
-"""Times nearer to each other than this, relative to the last one, are one."""
+"""Times nearer to a mark than this, relative to it, are that mark."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +80,7 @@ def _again(flow: AbstractFlow, start: Params, chosen: np.ndarray, options: dict[
 
 def _merged(times: np.ndarray, marks: np.ndarray) -> np.ndarray:
     """Times with the marks among them, in order; neighbours of a mark that are hardly another time make way for it."""
-    close = SAME_TIME * max(abs(float(times[-1])), 1e-300)
-    kept = [time for time in times if not len(marks) or np.min(np.abs(marks - time)) > close]
+    kept = [time for time in times if not np.any(np.abs(marks - time) <= SAME_TIME * np.abs(marks))]
     joined = np.array(sorted([*kept, *marks], key=abs))
     return joined[np.append(True, np.diff(np.abs(joined)) > 0)]
 

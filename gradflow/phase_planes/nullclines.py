@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from contourpy import contour_generator
 from jaxtyping import Float
-from scipy.ndimage import binary_opening
 
 from gradflow.phase_planes.fields import Limits, at_places, field_on_grid, slopes_at
 from gradflow.phase_planes.planes import Plane
@@ -24,6 +23,9 @@ MAX_NEWTON = 40
 
 MAX_CELLS = 1.5
 """How many cells of the grid a point may be moved by."""
+
+SHORTEST_CURVE = 2.0
+"""Cells over which a curve of critical points must reach."""
 
 CRITICAL = 1e-9
 """Speed, relative to the largest one on the grid, below which the whole field vanishes."""
@@ -64,14 +66,10 @@ def nullclines(plane: Plane, xlim: Limits, ylim: Limits, resolution: int = 201) 
         for line in contour_generator(x, y, values).lines(0.0):
             places, is_zero = _moved_onto_zero(plane, np.asarray(line), component, cell, size)
             speed = np.linalg.norm(at_places(plane, places)[1], axis=1)
-            is_critical = speed <= CRITICAL * top
-            for piece in _pieces(is_zero, is_critical):
-                line_found = Nullcline(
-                    component, places[piece], bool(is_critical[piece][1:-1].all() and is_critical[piece].sum() > 2)
-                )
-                if not (line_found.is_critical and _is_known(line_found, found, cell)):
-                    found.append(line_found)
-    return tuple(found)
+            is_critical = _long_runs(is_zero & (speed <= CRITICAL * top), places / cell)
+            pieces = _pieces(np.where(is_zero, 1 + is_critical.astype(int), 0))
+            found += [Nullcline(component, places[piece], bool(is_critical[piece][0])) for piece in pieces]
+    return tuple(line for index, line in enumerate(found) if not _is_repeated(index, found, cell))
 
 
 def _moved_onto_zero(
@@ -93,19 +91,27 @@ def _moved_onto_zero(
     return moved, is_near & (step <= CONVERGED)
 
 
-def _pieces(is_zero: np.ndarray, is_critical: np.ndarray) -> list[slice]:
-    """Runs of at least two points that are zeros, all critical or all not; a critical point or two end no run."""
-    is_critical = binary_opening(is_critical, np.ones(3, dtype=bool))
-    label = np.where(is_zero, 1 + is_critical.astype(int), 0)
+def _long_runs(is_critical: np.ndarray, in_cells: np.ndarray) -> np.ndarray:
+    """The flags without runs that reach over less than two cells: there a line meets a single critical point."""
+    kept = np.zeros(len(is_critical), dtype=bool)
+    for piece in _pieces(is_critical.astype(int)):
+        kept[piece] = np.max(np.ptp(in_cells[piece], axis=0)) >= SHORTEST_CURVE
+    return kept
+
+
+def _pieces(label: np.ndarray) -> list[slice]:
+    """Runs of at least two points with one positive label."""
     edges = np.flatnonzero(np.diff(label)) + 1
     starts, ends = np.append(0, edges), np.append(edges, len(label))
     return [slice(int(a), int(b)) for a, b in zip(starts, ends, strict=True) if label[a] > 0 and b - a >= 2]
 
 
-def _is_known(line: Nullcline, found: list[Nullcline], cell: np.ndarray) -> bool:
-    """True when another curve of critical points runs along this one."""
-    for other in found:
-        if other.is_critical:
+def _is_repeated(index: int, found: list[Nullcline], cell: np.ndarray) -> bool:
+    """True when a longer curve of critical points, or an earlier one as long, runs along this one."""
+    line = found[index]
+    for place, other in enumerate(found):
+        is_ahead = (len(other.places), -place) > (len(line.places), -index)
+        if line.is_critical and other.is_critical and is_ahead:
             gaps = np.abs(line.places[:, None] - other.places[None]) / cell
             if np.all(np.min(np.max(gaps, axis=2), axis=1) <= 1.0):
                 return True

@@ -279,7 +279,8 @@ def _draw_marks(ax: Axes, plane: xr.Dataset) -> list[Line2D]:
     if not plane.sizes["mark"]:
         return []
     times = ", ".join(f"{time:g}" for time in np.unique(plane.mark_time.values))
-    ax.set_title(f"\u25c7 $t$ = {times}", loc="right", fontsize="small")
+    below = "\n " if int(plane.attrs.get("num_params", 2)) > 2 else ""
+    ax.set_title(f"\u25c7 $t$ = {times}{below}", loc="right")
     look = {"color": "black", "markerfacecolor": "white", "markersize": 3.0, "markeredgewidth": 0.7}
     return ax.plot(*plane.mark_place.values.T, "D", label="time given above the panel", zorder=5.5, **look)
 

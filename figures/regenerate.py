@@ -1,0 +1,98 @@
+"""Draws every figure again from saved results: ``python figures/regenerate.py RESULTS -o FOLDER``.
+
+RESULTS is a folder with one file for each experiment (``NAME.nc``, as ``gradflow run --all --out RESULTS`` leaves them)
+and the planes of the portraits (``portraits.nc``, by ``figures/portraits.py --compute``). A script ``figures/NAME.py``
+draws ``RESULTS/NAME.nc`` into ``FOLDER/NAME.pdf``; those that take other arguments are listed here. With ``--check``
+nothing in FOLDER is changed: everything is drawn elsewhere, and every picture whose bytes differ is named.
+"""
+
+import argparse
+import filecmp
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+FIGURES = Path(__file__).resolve().parent
+
+ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "portraits": ("{results}/portraits.nc", "-o", "{folder}", "--format", "{format}"),
+    "basins_beside_portraits": ("-o", "{folder}/basins_beside_portraits.{format}"),
+    "descent_beside_flow": ("-o", "{folder}/descent_beside_flow.{format}"),
+}
+"""Arguments of the scripts that take other ones; the last two compute what they draw."""
+
+DEFAULT = ("{results}/{name}.nc", "-o", "{folder}/{name}.{format}")
+
+NOT_HERE = ("regenerate", "portrait_planes", "overview", "portrait_gallery")
+"""This script, the portraits' planes, and what draws a user's own runs."""
+
+
+def commands(results: Path, folder: Path, suffix: str, only: Sequence[str] = ()) -> Iterator[tuple[str, list[str]]]:
+    """Names of the figures and the commands that draw them, in alphabetical order."""
+    for script in sorted(FIGURES.glob("*.py")):
+        name = script.stem
+        if name not in NOT_HERE and (not only or name in only):
+            filled = [
+                part.format(results=results, folder=folder, format=suffix, name=name)
+                for part in ARGUMENTS.get(name, DEFAULT)
+            ]
+            yield name, [sys.executable, str(script), *filled]
+
+
+def draw(results: Path, folder: Path, suffix: str, only: Sequence[str] = ()) -> dict[str, str]:
+    """Draws into a folder; what became of each figure: "drawn", "no results", or the last line of its error."""
+    outcome = {}
+    for name, command in commands(results, folder, suffix, only):
+        source = Path(command[2])
+        if source.suffix == ".nc" and not source.exists():
+            outcome[name] = "no results"
+            continue
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        outcome[name] = "drawn" if done.returncode == 0 else f"failed: {lines[-1]}"
+        print(f"{name}: {outcome[name]}", flush=True)
+    return outcome
+
+
+def differing(folder: Path, again: Path) -> list[str]:
+    """Names of the pictures drawn again that are missing in the folder or differ from those there in a byte."""
+    return [
+        path.name
+        for path in sorted(again.iterdir())
+        if not (folder / path.name).exists() or not filecmp.cmp(path, folder / path.name, shallow=False)
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 when all was drawn (and nothing differs), 1 when not, 2 for a wrong call."""
+    parser = argparse.ArgumentParser(description="Draws every figure again from saved results.")
+    parser.add_argument("results", type=Path, help="folder of results")
+    parser.add_argument("-o", "--out", type=Path, default=Path("pictures"), help="folder for the pictures")
+    parser.add_argument("--format", default="pdf", choices=["pdf", "png"])
+    parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="these figures")
+    parser.add_argument("--check", action="store_true", help="compare with the pictures in the folder instead")
+    chosen = parser.parse_args(arguments)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    if not chosen.check:
+        outcome = draw(chosen.results, chosen.out, chosen.format, chosen.only)
+        changed: list[str] = []
+    else:
+        with tempfile.TemporaryDirectory() as again:
+            outcome = draw(chosen.results, Path(again), chosen.format, chosen.only)
+            changed = differing(chosen.out, Path(again))
+    for name, what in outcome.items():
+        if what == "no results":
+            print(f"{name}: no results in {chosen.results}")
+    for picture in changed:
+        print(f"{picture}: differs")
+    unknown = [name for name in chosen.only if name not in outcome]
+    if unknown:
+        print(f"no such figure: {', '.join(unknown)}", file=sys.stderr)
+        return 2
+    return int(bool(changed) or any(what != "drawn" for what in outcome.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
