@@ -128,7 +128,7 @@ def test_the_version_is_that_of_the_package(tmp_path, capsys):
     ("words", "hint"),
     [
         ("demmo", "Perhaps you meant 'demo'"),
-        ("--halp", "`command` must be one of demo, run, basins, portrait, verify"),
+        ("--halp", "`command` must be one of demo, run, basins, portrait, report, verify"),
         ("--completion fisch", "Perhaps you meant 'fish'"),
         ("run --solvr tsit5", "--solver"),
         ("run --solver=kvaerno6", "Perhaps you meant 'kvaerno5'"),
