@@ -14,7 +14,7 @@ import numpy as np
 from gradflow import checks
 from gradflow.critical_points import refine
 from gradflow.curvature import DIRECT_LIMIT, QuadraticModel, quadratic_model, raveled
-from gradflow.finishing.bounds import FlowBounds, first_radius, flow_bounds
+from gradflow.finishing.bounds import FlowBounds, ball_radius, flow_bounds
 from gradflow.finishing.normal_space import Frame, foot_of, frame_at
 from gradflow.finishing.outcomes import Finish
 from gradflow.finishing.surroundings import constant_rank, hessian_change, kink_distance
@@ -28,6 +28,9 @@ from gradflow.types import Params
 
 LEASH = 1e-2
 """How far a minimum is looked for, per scale of the parameters."""
+
+SMALLEST = 1e-6
+"""Smallest radius of the ball, per scale of the parameters: over less, changes of the Hessian are lost in rounding."""
 
 NAN = float("nan")
 
@@ -153,44 +156,53 @@ class _Assessment:
         return draft, frame_at(point, model, zero) if has_curvature else None
 
     def _around(self, draft: Finish, frame: Frame) -> Finish:
-        """The ball, the kinks, the set of minima and the tolerance."""
-        problem, away = self.flow.problem, self.state - frame.state
-        components, distance = frame.normal.T @ away, float(np.linalg.norm(away))
-        energy, mu = 0.5 * float(np.sum(frame.curvatures * components**2)), float(frame.curvatures[0])
-        measured = max(first_radius(mu, distance, energy), 1e-6 * self.scale)
-        change = hessian_change(problem, self.unravel, frame, away, measured)
+        """The ball: no kink in it, and the path ahead stays in it."""
+        problem, away, mu = self.flow.problem, self.state - frame.state, float(frame.curvatures[0])
+        sizes: dict[str, Any] = {
+            "distance": float(np.linalg.norm(away)),
+            "has_continuum": frame.nullity > 0,
+            "offset": float(np.linalg.norm(frame.tangent.T @ away)),
+            "rounding": frame.rounding,
+        }
+        radius = max(ball_radius(**sizes), SMALLEST * self.scale)
+        draft = replace(draft, curvature=mu, nullity=frame.nullity, radius=radius)
+        gap = kink_distance(problem, self.unravel(frame.state))
+        if gap is None or gap < math.inf:
+            where = "unknown" if gap is None else f"{gap:.1e} away"
+            statement = f"the nearest kink of the network ({where}) is outside of the ball of radius {radius:.1e}"
+            draft = _with(draft, statement, None if gap is None else gap > radius)
+            if gap is None or gap <= radius:
+                return draft
+        change = hessian_change(problem, self.unravel, frame, away, radius)
         bounds = flow_bounds(
-            curvature=mu, change=change, distance=distance, energy=energy, grad_norm=self.grad_norm,
-            measured_radius=measured, has_continuum=frame.nullity > 0,
-            offset=float(np.linalg.norm(frame.tangent.T @ away)), flat=frame.flat, rounding=frame.rounding,
+            curvature=mu,
+            change=change,
+            radius=radius,
+            energy=0.5 * float(np.sum(frame.curvatures * (frame.normal.T @ away) ** 2)),
+            grad_norm=self.grad_norm,
+            flat=frame.flat,
             residual=frame.model.grad_norm,
-        )  # fmt: skip
-        draft = replace(draft, curvature=mu, hessian_change=change, nullity=frame.nullity, radius=measured)
-        statement = (
-            f"within {measured:.1e}, where the way ahead lies, the Hessian (changing by {change:.1e} per distance, "
-            f"measured) keeps half of its smallest positive eigenvalue {mu:.1e}"
+            **sizes,
         )
-        draft = _with(draft, statement, bounds is not None)
-        if bounds is None:
-            return draft
-        rounding = frame.rounding * mu / bounds.dominance
-        draft = replace(
-            draft, length_bound=bounds.length, tangential_bound=bounds.tangential, rounding_bound=rounding,
-            dominance=bounds.dominance, radius=bounds.radius,
-        )  # fmt: skip
-        return self._judged(draft, frame, bounds)
+        statement = (
+            f"within {radius:.1e}, where the flow stays, the Hessian (changing by {change:.1e} per distance, measured) "
+            f"keeps half of its smallest positive eigenvalue {mu:.1e}"
+        )
+        draft = _with(replace(draft, hessian_change=change), statement, bounds is not None)
+        return draft if bounds is None else self._judged(draft, frame, bounds)
 
     def _judged(self, draft: Finish, frame: Frame, bounds: FlowBounds) -> Finish:
-        gap = kink_distance(self.flow.problem, self.unravel(frame.state))
-        text = "unknown" if gap is None else f"{gap:.1e}"
-        is_smooth = gap is not None and gap > bounds.radius
-        if gap is None or math.isfinite(gap):
-            draft = _with(draft, f"the nearest kink of the network ({text}) is outside of the ball", is_smooth)
-            if not is_smooth:
-                return draft
+        """The set of minima and the tolerance."""
+        draft = replace(
+            draft,
+            length_bound=bounds.length,
+            tangential_bound=bounds.tangential,
+            rounding_bound=frame.rounding * draft.curvature / bounds.dominance,
+            dominance=bounds.dominance,
+        )
         if frame.nullity:
             holds, seen = constant_rank(
-                self.flow.problem, self.unravel, frame, draft.hessian_change, self.scale, bounds.radius
+                self.flow.problem, self.unravel, frame, draft.hessian_change, self.scale, draft.radius
             )
             draft = _with(draft, f"the zero eigenvalues belong to a set of minima ({seen})", holds)
             if not holds:

@@ -26,7 +26,7 @@ class Finish:
         rounding_bound: how far rounding of the gradient can have displaced `params` from the set of minima.
         curvature: smallest positive eigenvalue of the Hessian at the minimum.
         dominance: mu' with ``||grad||^2 >= 2 mu' (L - L*)`` in the ball.
-        radius: of the ball around the minimum that holds the flow's path, and where the hypotheses are used.
+        radius: R, of the ball around the minimum in which the flow stays, and where the hypotheses are used.
         hessian_change: change of the Hessian per distance in it: twice the largest one measured.
         nullity: dimension of the set of minima.
         tolerance: what the distance to the flow's limit was asked to be.

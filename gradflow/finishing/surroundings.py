@@ -25,9 +25,6 @@ SAFETY = 2.0
 ROUNDS = 3
 """Steps of the power iteration for the direction in which the Hessian changes most, from each start."""
 
-FEWEST = 1e-6
-"""Smallest distance over which a change of the Hessian is measured, per scale of the parameters."""
-
 REACH = 0.1
 """Farthest that the set of minima is probed, per scale of the parameters."""
 

@@ -73,7 +73,7 @@ def integrate_to_limit(
         piece = integrate(flow, start, grad_tol=grad_tol, max_steps=left, progress=progress, **settings)
         run = piece if run is None else joined(run, piece)
         done = finish(flow, run)
-        if done.is_certified or grad_tol is None or run.status is not Status.STATIONARY or left == piece.num_steps:
+        if done.is_certified or grad_tol is None or left == piece.num_steps or not _goes_on(piece):
             break
         level = min(level, done.grad_norm) * min(LOWER, 0.5 / _excess(done))
     return done
@@ -84,6 +84,12 @@ def _excess(done: Finish) -> float:
     too_wide = done.hessian_change * done.radius / (0.5 * done.curvature)
     too_far = math.sqrt(done.tangential_bound / done.tolerance)
     return max([1.0, *(ratio for ratio in (too_wide, too_far) if math.isfinite(ratio))])
+
+
+def _goes_on(piece: Trajectory) -> bool:
+    """True when a run ended because of its `grad_tol` and nothing else; at a saddle it has waited long enough."""
+    is_at_saddle = bool(piece.passages) and piece.passages[-1].end is None
+    return piece.status is Status.STATIONARY and not is_at_saddle
 
 
 def _is_worth_trying(flow: AbstractFlow, params0: Params) -> bool:
