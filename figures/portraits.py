@@ -54,7 +54,9 @@ def compute(path: Path, only: str | None) -> None:
                 held.setdefault(page, {})[name] = panel()
     tree = {f"/{page}/{name}": held[page][name] for page, panels in pages.items() for name in panels
             if name in held.get(page, {})}  # fmt: skip
-    xr.DataTree.from_dict(tree).to_netcdf(path, engine="h5netcdf")
+    unfinished = path.with_name(path.name + ".part")
+    xr.DataTree.from_dict(tree).to_netcdf(unfinished, engine="h5netcdf")
+    unfinished.replace(path)
 
 
 def load(path: Path) -> dict[str, dict[str, xr.Dataset]]:

@@ -108,7 +108,7 @@ def test_a_slice_is_called_one_with_what_leaves_it(ax, speed, words):
     drawn = plotting.plane_portrait(ax, plane_data(num_params=5, out_of_plane=speed))
     assert ax.get_title(loc="left") == f"chain\nslice of 5 parameters, {words}"
     labels = [key.get_label() for key in drawn.keys]
-    assert LEAK in labels and ("more speed leaves the slice than stays in it" in labels) is (speed > 0.0)
+    assert LEAK in labels and ("more speed out of the slice than in it" in labels) is (speed > 0.0)
 
 
 def test_curves_of_critical_points_say_their_kind_in_words(ax):

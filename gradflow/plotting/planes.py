@@ -53,7 +53,7 @@ NAMES = {
     "trajectory": "trajectory from its start",
 }
 
-LEAK = "leak: largest out-of-plane / largest speed"
+LEAK = "leak: largest speed out / largest speed"
 """What the title of a slice calls its leak."""
 
 STREAM_WIDTHS = (0.25, 0.85)
@@ -236,7 +236,7 @@ def _draw_leaving(ax: Axes, plane: xr.Dataset) -> list[Artist]:
             hatches=["////"], zorder=1.5,
         )  # fmt: skip
         hatch.set(edgecolor=(0.0, 0.0, 0.0, 0.4), linewidth=0.0)
-        label = "more speed leaves the slice than stays in it"
+        label = "more speed out of the slice than in it"
         return [Patch(facecolor="white", edgecolor=(0.0, 0.0, 0.0, 0.4), linewidth=0.5, hatch="////", label=label)]
 
 
