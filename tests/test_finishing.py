@@ -15,7 +15,7 @@ from gradflow.finishing.to_limit import joined
 HYPERBOLA = gf.GradientFlow(gf.Landscape(lambda p: 0.5 * (p[0] * p[1] - 1.0) ** 2))
 MINIMA = ([1.0, 1.0], [2.0, 0.5], [-3.0, -1.0 / 3.0], [0.25, 4.0])
 CENTRE = np.array([1.0, -2.0, 0.5])
-KEYS = ("uu", "vv", "zz", "uvv", "u6", "vvv", "ramp")
+KEYS = ("uu", "vv", "zz", "uvv", "u6", "vvv", "ramp", "one")
 
 
 class Family(eqx.Module):
@@ -26,7 +26,7 @@ class Family(eqx.Module):
     def __call__(self, p):
         u, v, z = p - CENTRE
         ramp = jnp.maximum(v, 0.0) ** 2
-        terms = (u * u / 2, v * v / 2, z * z / 2, u * v * v / 2, u**6, v**3, ramp)
+        terms = (u * u / 2, v * v / 2, z * z / 2, u * v * v / 2, u**6, v**3, ramp, jnp.ones(()))
         return jnp.sum(self.coefficients * jnp.stack(terms))
 
 
@@ -124,12 +124,11 @@ def test_every_term_of_the_bound_is_there():
     }
     for name, (size, effect) in extra.items():
         assert flow_bounds(**settings, **{name: size}).tangential - plain.tangential == pytest.approx(effect, rel=2e-2)
-    assert flow_bounds(**settings | {"grad_norm": 1.0, "residual": 1e-3}).length == pytest.approx(
-        np.sqrt(2.0) * 1e-3, rel=1e-2
-    )
+    far = flow_bounds(**settings | {"grad_norm": 1.0, "residual": 1e-3})
+    assert far.length == pytest.approx(np.sqrt(2.0) * 1e-3, rel=1e-2)
     assert flow_bounds(**settings | {"grad_norm": 1e-4}).length == pytest.approx(5e-5, rel=1e-2)
     assert flow_bounds(**settings | {"has_continuum": False}).tangential == 0.0
-    for refused in ({"change": 501.0}, {"radius": 1e-3}, {"flat": 1.0}, {"offset": 1e-3}):
+    for refused in ({"change": 501.0}, {"radius": 1e-3}, {"flat": 3.0}, {"offset": 1e-3}):
         assert flow_bounds(**settings | refused) is None
     assert flow_bounds(**settings | {"has_continuum": False, "change": 501.0}) is None
     assert flow_bounds(**settings | {"has_continuum": False, "change": 499.0}).dominance == pytest.approx(1.002)
@@ -219,6 +218,11 @@ REFUSED = {
     "degenerate minimum": ({"u6": 1.0}, [1e-2, 0.0, 0.0], "the largest eigenvalue"),
     "no curvature at all": ({}, [1e-2, 0.0, 0.0], "the largest eigenvalue"),
     "degenerate valley": ({"vv": 1.0, "zz": 2.0, "u6": 1.0}, [1e-5, 1e-4, 0.0], "belong to a set of minima"),
+    "degenerate valley, high up": (
+        {"vv": 1.0, "zz": 2.0, "u6": 1.0, "one": 1e13},
+        [1e-5, 1e-4, 0.0],
+        "belong to a set of minima",
+    ),
     "kink": ({"uu": 1.0, "vv": 1.0, "zz": 1.0, "ramp": 1.0}, [0.0, 1e-4, 0.0], "keeps half of its smallest"),
     "too far": ({"uu": 1.0, "vv": 1.0, "zz": 1.0}, [1.0, 0.0, 0.0], "a critical point is near"),
 }
@@ -317,6 +321,7 @@ def test_the_limit_is_met_with_fewer_steps_than_to_the_flows_own_end():
 def test_what_is_never_certified_is_the_end_that_the_integration_finds():
     waiting = gf.integrate_to_limit(family(uu=1.0, vv=1.0, zz=-1.0), shifted(0.3, 0.2, 0.0), progress=False)
     assert "no eigenvalue is below" in waiting.reason
+    assert len(waiting.trajectory.passages) == 1
     flow, start = family(vv=1.0, zz=2.0, u6=1.0), shifted(0.5, 0.1, 0.1)
     short = gf.integrate_to_limit(flow, start, progress=False, max_steps=60)
     assert short.trajectory.status is gf.Status.STEP_LIMIT

@@ -29,7 +29,7 @@ from gradflow.types import Params
 LEASH = 1e-2
 """How far a minimum is looked for, per scale of the parameters."""
 
-SMALLEST = 1e-6
+SMALLEST = 1e-10
 """Smallest radius of the ball, per scale of the parameters: over less, changes of the Hessian are lost in rounding."""
 
 NAN = float("nan")

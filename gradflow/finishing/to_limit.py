@@ -16,6 +16,7 @@ from gradflow.integration import DEFAULT_ATOL, DEFAULT_MAX_STEPS, DEFAULT_RTOL, 
 from gradflow.kinks import has_pieces
 from gradflow.precision import as_arrays, in_double, require_concrete
 from gradflow.problem import Regression
+from gradflow.solvers import SOLVER_NAMES
 from gradflow.status import Status
 from gradflow.trajectories import Trajectory
 from gradflow.types import Params
@@ -65,18 +66,26 @@ def integrate_to_limit(
     max_steps = checks.integer("max_steps", max_steps)
     params0 = as_arrays(params0, rtol)
     level = math.sqrt(rtol) * _large_gradient(flow, params0) if _is_worth_trying(flow, params0) else 0.0
-    settings: dict[str, Any] = {"rtol": rtol, "atol": atol, "solver": solver, "max_norm": max_norm}
+    settings: dict[str, Any] = {"rtol": rtol, "atol": atol, "max_norm": max_norm, "progress": progress}
     run: Trajectory | None = None
     for attempt in range(MAX_LEVELS + 1):
         grad_tol = level if level > 0.0 and attempt < MAX_LEVELS else None
         start, left = (params0, max_steps) if run is None else (run.endpoint, max_steps - run.num_steps)
-        piece = integrate(flow, start, grad_tol=grad_tol, max_steps=left, progress=progress, **settings)
+        piece = integrate(flow, start, grad_tol=grad_tol, max_steps=left, solver=solver, **settings)
         run = piece if run is None else joined(run, piece)
+        solver = _to_go_on_with(solver, run)
         done = finish(flow, run)
         if done.is_certified or grad_tol is None or left == piece.num_steps or not _goes_on(piece):
             break
         level = min(level, done.grad_norm) * min(LOWER, 0.5 / _excess(done))
     return done
+
+
+def _to_go_on_with(solver: str | diffrax.AbstractSolver, run: Trajectory) -> str | diffrax.AbstractSolver:
+    """The solver for the next piece: a choice of another one than the first is not made anew."""
+    chosen = run.solver.lower()
+    is_chosen = isinstance(solver, str) and solver == "auto" and chosen in SOLVER_NAMES and chosen != "tsit5"
+    return chosen if is_chosen else solver
 
 
 def _excess(done: Finish) -> float:
