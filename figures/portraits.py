@@ -28,7 +28,7 @@ LEVELS: dict[str, tuple[float, ...]] = {
 """Values of the invariant whose level lines are drawn."""
 
 
-UNDATED: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "png": {}}
+FORMATS = ("pdf", "png")
 """What keeps the date out of a picture, by format, so that the same planes give the same bytes."""
 
 
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-o", "--out", default=".", help="folder for the pictures, one for each page")
     parser.add_argument("--compute", action="store_true", help="compute the planes into the file instead of drawing it")
     parser.add_argument("--only", metavar="NAME", help="one page, or one panel to compute")
-    parser.add_argument("--format", default="pdf", choices=list(UNDATED))
+    parser.add_argument("--format", default="pdf", choices=FORMATS)
     chosen = parser.parse_args(arguments)
     path = Path(chosen.planes)
     try:
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             pages = {chosen.only: pages[checks.choice("--only", chosen.only, pages)]}
         for page, panels in pages.items():
             target = Path(chosen.out) / f"portraits_{page}.{chosen.format}"
-            print(plotting.save_figure(draw(panels), target, metadata=UNDATED[chosen.format]))
+            print(plotting.save_figure(draw(panels), target))
     except (checks.InputError, OSError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, checks.InputError) else 4

@@ -11,6 +11,7 @@ from . import engines as engines
 from . import ensemble as ensemble
 from . import events as events
 from . import finishing as finishing
+from . import html as html
 from . import initial_laws as initial_laws
 from . import intervals as intervals
 from . import invariants as invariants
@@ -18,6 +19,7 @@ from . import losses as losses
 from . import model_problems as model_problems
 from . import naming as naming
 from . import networks as networks
+from . import phase_planes as phase_planes
 from . import plotting as plotting
 from . import regularizers as regularizers
 from . import reporting as reporting

@@ -20,14 +20,14 @@ import scipy.linalg
 from tqdm import tqdm
 
 from gradflow import checks, curvature
+from gradflow.calls import Context, shapes_of
 from gradflow.events import Event, Locator, standing_at
 from gradflow.flow import AbstractFlow
 from gradflow.kinks import KinkLog, first_piece, has_pieces, is_within, next_piece
 from gradflow.precision import as_arrays, in_double, on_device, require_concrete
 from gradflow.recording import Rows, checked_save_at
-from gradflow.solvers import is_implicit, make_solver
+from gradflow.solvers import is_always_stable, make_solver
 from gradflow.solvers.automatic import AutomaticChoice
-from gradflow.solvers.calls import Context, shapes_of
 from gradflow.solvers.costs import factorised_step_cost
 from gradflow.solvers.flat import FlatFlow, Layout
 from gradflow.solvers.methods import make_method
@@ -215,7 +215,7 @@ class _Run:
             level = checks.real("grad_tol", grad_tol, above=0.0)
         else:
             self.scale = self.flow.problem.gradient_scale or 0.0
-            level = min(max(1e-6, 100 * self.rtol), 1e-4) if is_implicit(self.method.solver) else 1e-6
+            level = min(max(1e-6, 100 * self.rtol), 1e-4) if is_always_stable(self.method.solver) else 1e-6
         return Watch(quiet_below=level, first=level, rtol=self.rtol, atol=self.atol, fixed=grad_tol is not None)
 
     def until_done(self, progress: bool) -> Status:

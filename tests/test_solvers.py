@@ -31,7 +31,7 @@ def test_the_real_stability_limit_is_the_stability_polynomials(solver, limit):
 @pytest.mark.parametrize("name", ["kvaerno3", "kvaerno4", "kvaerno5"])
 def test_implicit_solvers_have_no_limit(name):
     solver = solvers.make_solver(name, 1e-6, 1e-8)
-    assert solvers.is_implicit(solver)
+    assert solvers.is_always_stable(solver)
     assert solvers.real_stability_limit(solver) == np.inf
 
 

@@ -16,6 +16,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from gradflow import checks
+from gradflow.calls import Context, joined
 from gradflow.precision import as_arrays, in_double
 from gradflow.problem import AbstractProblem
 from gradflow.types import Params
@@ -106,43 +107,32 @@ def start_vector(size: int) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
-_KNOWN: dict[int, tuple[Any, Any, list[Any]]] = {}
+_KNOWN: dict[int, tuple[Any, Context]] = {}
 """Problems in use, taken apart: by identity, with a weak reference that removes the entry."""
 
 
 def _taken_apart(problem: AbstractProblem, params: Params) -> tuple[Any, list[Any]]:
-    """:func:`_split` of a problem's data and of parameters; the problem's part is kept while the problem lives."""
-    params_form, params_arrays = _split(as_arrays(params, name="params"))
+    """The form and the arrays of a problem with parameters; the problem's part is kept while the problem lives."""
+    given = Context(as_arrays(params, name="params"))
     known = _KNOWN.get(id(problem))
     if known is None or known[0]() is not problem:
         key = id(problem)
-        known = (weakref.ref(problem, lambda _: _KNOWN.pop(key, None)), *_split(problem.compact()))
-        if not any(isinstance(array, jax.core.Tracer) for array in known[2]):
+        known = (weakref.ref(problem, functools.partial(_forget, _KNOWN, key)), Context(problem.compact()))
+        if not any(isinstance(array, jax.core.Tracer) for array in known[1].arrays):
             _KNOWN[key] = known
-    form, arrays = known[1:]
-    return (form, len(arrays), params_form), [*arrays, *params_arrays]
+    held = known[1]
+    return (held.form, len(held.arrays), given.form), [*held.arrays, *given.arrays]
 
 
-def _split(tree: Any) -> tuple[Any, list[Any]]:
-    """A hashable form and the arrays of a pytree; calls with equal forms share one compiled function."""
-    leaves, structure = jax.tree.flatten(tree)
-    is_array = tuple(isinstance(leaf, np.ndarray | jax.Array) for leaf in leaves)
-    rest = tuple(None if known else leaf for leaf, known in zip(leaves, is_array, strict=True))
-    return (structure, is_array, rest), [leaf for leaf, known in zip(leaves, is_array, strict=True) if known]
+def _forget(known: dict[int, tuple[Any, Context]], key: int, reference: Any) -> None:
+    del reference
+    known.pop(key, None)
 
 
 def _joined(form: Any, arrays: list[Any]) -> tuple[AbstractProblem, Params]:
     """What :func:`_taken_apart` took apart."""
     problem_form, count, params_form = form
-    return _join(problem_form, arrays[:count]), _join(params_form, arrays[count:])
-
-
-def _join(form: Any, arrays: list[Any]) -> Any:
-    structure, is_array, rest = form
-    remaining = iter(arrays)
-    return jax.tree.unflatten(
-        structure, [next(remaining) if known else leaf for leaf, known in zip(rest, is_array, strict=True)]
-    )
+    return joined(problem_form, arrays[:count]), joined(params_form, arrays[count:])
 
 
 @functools.partial(jax.jit, static_argnums=0)

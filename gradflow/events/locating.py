@@ -17,9 +17,9 @@ import scipy.optimize
 from jaxtyping import Float
 
 from gradflow import checks
+from gradflow.calls import Context, compiled
 from gradflow.events.event import Event
 from gradflow.flow import AbstractFlow
-from gradflow.solvers.calls import Context, compiled
 from gradflow.solvers.flat import Layout
 from gradflow.solvers.states import Facts, Method, State
 from gradflow.solvers.stepping import resume, step_of

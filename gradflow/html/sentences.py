@@ -1,6 +1,6 @@
 """The sentences of a study's summary as pairs of plain text: the terminal and the page say the same words.
 
-Knows :mod:`gradflow.reporting.summaries`, whose parts are not public; if they become so, this module goes.
+Knows :mod:`gradflow.reporting.summaries`, whose sections these are.
 """
 
 from dataclasses import dataclass
@@ -28,12 +28,12 @@ class Said:
 def sections_of(study: Study) -> Said:
     """The sections of :func:`gradflow.reporting.summary` that are pairs of a keyword and a sentence."""
     return Said(
-        title=summaries._title(study),
-        setup=_plain(summaries._setup(study)),
-        outcome=_plain(summaries._outcome(study)),
-        endpoint=_plain(summaries._endpoint(study)),
-        rate=_plain(summaries._rate(study)),
-        verdict=summaries._verdict(study).plain,
+        title=summaries.title_of(study),
+        setup=_plain(summaries.setup_of(study)),
+        outcome=_plain(summaries.outcome_of(study)),
+        endpoint=_plain(summaries.endpoint_of(study)),
+        rate=_plain(summaries.rate_of(study)),
+        verdict=summaries.verdict_of(study).plain,
     )
 
 

@@ -60,9 +60,7 @@ def default_folder() -> Path:
     Raises:
         InputError: the package was installed without it.
     """
-    import gradflow
-
-    folder = Path(gradflow.__file__).resolve().parent.parent / "experiments"
+    folder = Path(__file__).resolve().parents[2] / "experiments"
     remedy = "Experiments come with a clone of the repository; say where yours are with --experiments FOLDER."
     checks.require(folder.is_dir(), "experiments", "be a folder", f"{folder}, which is not there", remedy)
     return folder

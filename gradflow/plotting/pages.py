@@ -18,6 +18,9 @@ from gradflow.plotting.styles import figure_size, style
 NAMED = ("global_minimum", "local_minimum", "spurious_minimum", "strict_saddle", "nonstrict_saddle", "degenerate")
 """Kinds of endpoints whose loss is the limit of the run's."""
 
+UNDATED: dict[str, dict[str, Any]] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+"""What keeps a format from telling when a picture was written."""
+
 
 def overview(study: Any) -> Figure:
     """A page with six panels: what the run did, whether it kept its promises, and where it ended.
@@ -80,6 +83,8 @@ def portrait_page(
 def save_figure(figure: Figure, path: str | os.PathLike, **settings: Any) -> Path:
     """Writes a figure, in the format that the suffix of `path` names, and returns the path.
 
+    No date is written into it: the same figure gives the same bytes (an .svg, whose identifiers are random, does not).
+
     Args:
         figure: any matplotlib figure.
         path: a file such as ``overview.png``, ``.pdf`` or ``.svg``; its folder must exist.
@@ -98,8 +103,9 @@ def save_figure(figure: Figure, path: str | os.PathLike, **settings: Any) -> Pat
         f"'{path.name}'",
         "Use .png, .pdf or .svg.",
     )
+    undated = UNDATED.get(path.suffix.lower())
     with style():
-        figure.savefig(path, **settings)
+        figure.savefig(path, **({"metadata": undated} if undated else {}), **settings)
     return path
 
 

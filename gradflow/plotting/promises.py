@@ -186,10 +186,10 @@ def convergence(ax: Axes, record: xr.Dataset, rate: Any = None, limit: float | N
 
 def _fitted(ax: Axes, times: np.ndarray, excess: np.ndarray, rate: Any) -> list[Line2D]:
     """The observed law on its window, through the end of the data there: laws hold ever better with time."""
-    inside = (times >= rate.window[0]) & (times <= rate.window[1]) & (excess > 0)
+    is_exponential = rate.law == "exponential"
+    inside = (times >= rate.window[0]) & (times <= rate.window[1]) & (excess > 0) & (is_exponential | (times > 0))
     if not inside.any():
         return []
-    is_exponential = rate.law == "exponential"
     coefficient = rate.rate if is_exponential else rate.exponent
     logarithm = -coefficient * (times[inside] if is_exponential else np.log(times[inside]))
     offset = np.log(excess[inside][-1]) - logarithm[-1]

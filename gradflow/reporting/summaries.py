@@ -56,16 +56,16 @@ def summary(study: Study) -> RenderableType:
     if _is_backward(study):
         promises.append(Text("  Promises are about t > 0; this run went backwards.", style=FAINT))
     parts: list[RenderableType] = [
-        Text(_title(study), style=HEADING),
-        *_section("What ran", _grid(_setup(study))),
-        *_section("What happened", _grid(_outcome(study))),
+        Text(title_of(study), style=HEADING),
+        *_section("What ran", _grid(setup_of(study))),
+        *_section("What happened", _grid(outcome_of(study))),
         *_section("Promised before integrating", *promises),
         *_section("Promised against observed", _checks(study)),
-        *_section("Where it ended", _grid(_endpoint(study))),
-        *_section("How fast it converged", _grid(_rate(study))),
+        *_section("Where it ended", _grid(endpoint_of(study))),
+        *_section("How fast it converged", _grid(rate_of(study))),
         *_section("Stays near saddles on the way", _passages(study)),
         Text(),
-        _verdict(study),
+        verdict_of(study),
         Text(_origin(study.provenance), style=FAINT),
     ]
     return Group(*parts)
@@ -84,7 +84,8 @@ def _grid(lines: Lines) -> Table:
     return grid
 
 
-def _title(study: Study) -> str:
+def title_of(study: Study) -> str:
+    """What ran, in a headline."""
     problem = getattr(study.flow, "problem", None)
     kind = "Reduced flow" if isinstance(study.flow, ReducedFlow) else "Gradient flow"
     if isinstance(problem, Regression):
@@ -92,7 +93,8 @@ def _title(study: Study) -> str:
     return f"{kind} of a landscape, from one start" if isinstance(problem, Landscape) else f"{kind}, from one start"
 
 
-def _setup(study: Study) -> Lines:
+def setup_of(study: Study) -> Lines:
+    """The lines of "What ran"."""
     run, loss = study.trajectory, study.record["loss"].values
     size = float(np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(run.start))))
     until = "the flow ends, however long that takes" if run.t1 == math.inf else f"t = {number(run.t1)} at the latest"
@@ -140,7 +142,8 @@ def _is_backward(study: Study) -> bool:
     return study.trajectory.t1 < 0
 
 
-def _outcome(study: Study) -> Lines:
+def outcome_of(study: Study) -> Lines:
+    """The lines of "What happened"."""
     run, record = study.trajectory, study.record
     loss, growth = record["loss"].values, record.attrs.get("growth", "unknown")
     style = BAD if run.status.is_failure else DOUBT if run.status is not Status.STATIONARY else GOOD
@@ -199,7 +202,8 @@ def _checks(study: Study) -> Table:
     return table
 
 
-def _endpoint(study: Study) -> Lines:
+def endpoint_of(study: Study) -> Lines:
+    """The lines of "Where it ended"."""
     point = study.point
     is_said = point.reason.lower().startswith(words(point.kind))
     kind = Text(point.reason) if is_said else Text.assemble((words(point.kind), HEADING), f". {point.reason}")
@@ -244,7 +248,8 @@ def _hessian(point: CriticalPoint) -> str:
     return f"Morse index {point.index} (negative eigenvalues), nullity {point.nullity} ({zero}); {ends}"
 
 
-def _rate(study: Study) -> Lines:
+def rate_of(study: Study) -> Lines:
+    """The lines of "How fast it converged"."""
     rate = study.rate
     points = f"{rate.num_points} points with t from {number(rate.window[0], 4)} to {number(rate.window[1], 4)}"
     window = f"what the decay settles to, from {points}"
@@ -283,7 +288,8 @@ def _passages(study: Study) -> RenderableType:
     return Group(table_of(rows), Padding(note, (0, 0, 0, 2))) if unresolved else table_of(rows)
 
 
-def _verdict(study: Study) -> Text:
+def verdict_of(study: Study) -> Text:
+    """The last line: whether all is well."""
     failed = [check.name for check in study.checks if check.passed is False]
     passed = sum(check.passed is True for check in study.checks)
     if failed:

@@ -2,7 +2,7 @@
 
 from gradflow.solvers.gauss_legendre import Gauss2, Gauss4, Gauss6
 from gradflow.solvers.projection import Projected, projected
-from gradflow.solvers.registry import SOLVER_NAMES, is_implicit, make_solver, real_stability_limit
+from gradflow.solvers.registry import SOLVER_NAMES, is_always_stable, make_solver, real_stability_limit
 from gradflow.solvers.relaxation import Relaxed
 from gradflow.solvers.rosenbrock import Rodas3, Rodas4, Rodas5P
 from gradflow.solvers.stabilised import RKC2, RKL2
@@ -21,7 +21,7 @@ __all__ = [
     "Rodas4",
     "Rodas5P",
     "StabilityCap",
-    "is_implicit",
+    "is_always_stable",
     "make_solver",
     "projected",
     "real_stability_limit",

@@ -9,8 +9,8 @@ from typing import Any
 
 import jax
 
+from gradflow.calls import Context, joined, specification
 from gradflow.flow import AbstractFlow
-from gradflow.solvers.calls import Context, joined, specification
 from gradflow.types import Array, Params
 
 STEP_OVERHEAD = 2e4

@@ -113,7 +113,7 @@ def takes_flat_states(solver: str | diffrax.AbstractSolver) -> bool:
     return isinstance(solver, str) or type(solver).__module__.partition(".")[0] == "diffrax"
 
 
-def is_implicit(solver: diffrax.AbstractSolver) -> bool:
+def is_always_stable(solver: diffrax.AbstractSolver) -> bool:
     """True when the size of a step is not limited by stability."""
     return real_stability_limit(solver) == math.inf
 

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
+from gradflow.calls import compiled
 from gradflow.flow import AbstractFlow
 from gradflow.solvers import explicit
-from gradflow.solvers.calls import compiled
 from gradflow.solvers.pieces import AbstractPiece, cut
 from gradflow.solvers.stabilised import StabilisedState
 from gradflow.solvers.states import Facts, Limits, Method, State
