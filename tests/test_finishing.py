@@ -53,8 +53,8 @@ def valley_limit(start):
 def hyperbola_limit(start):
     """The limit of the flow of 1/2 (ab - 1)^2: ab = 1 and b^2 - a^2 as at the start, on the branch of the start."""
     c = start[1] ** 2 - start[0] ** 2
-    root = np.sqrt(c * c + 4.0)
-    return np.sign(start[0] + start[1]) * np.sqrt([0.5 * (root - c), 0.5 * (root + c)])
+    larger = np.sqrt(0.5 * (np.hypot(c, 2.0) + abs(c)))  # the smaller one is 1 / larger: no cancellation
+    return np.sign(start[0] + start[1]) * np.array([1.0 / larger, larger] if c > 0 else [larger, 1.0 / larger])
 
 
 def distance(a, b):
@@ -319,8 +319,11 @@ def test_the_limit_is_met_with_fewer_steps_than_to_the_flows_own_end():
 
 
 def test_what_is_never_certified_is_the_end_that_the_integration_finds():
-    waiting = gf.integrate_to_limit(family(uu=1.0, vv=1.0, zz=-1.0), shifted(0.3, 0.2, 0.0), progress=False)
+    saddle, start = family(uu=1.0, vv=1.0, zz=-1.0), shifted(0.3, 0.2, 0.0)
+    waiting = gf.integrate_to_limit(saddle, start, progress=False)
+    once = gf.integrate(saddle, start, grad_tol=waiting.trajectory.grad_tol, progress=False)
     assert "no eigenvalue is below" in waiting.reason
+    assert waiting.trajectory.num_steps == once.num_steps
     assert len(waiting.trajectory.passages) == 1
     flow, start = family(vv=1.0, zz=2.0, u6=1.0), shifted(0.5, 0.1, 0.1)
     short = gf.integrate_to_limit(flow, start, progress=False, max_steps=60)

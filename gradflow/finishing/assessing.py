@@ -13,7 +13,7 @@ import numpy as np
 
 from gradflow import checks
 from gradflow.critical_points import refine
-from gradflow.curvature import DIRECT_LIMIT, QuadraticModel, quadratic_model, raveled
+from gradflow.curvature import DIRECT_LIMIT, EPS, QuadraticModel, quadratic_model, raveled
 from gradflow.finishing.bounds import FlowBounds, ball_radius, flow_bounds
 from gradflow.finishing.normal_space import Frame, foot_of, frame_at
 from gradflow.finishing.outcomes import Finish
@@ -193,11 +193,12 @@ class _Assessment:
 
     def _judged(self, draft: Finish, frame: Frame, bounds: FlowBounds) -> Finish:
         """The set of minima and the tolerance."""
+        represented = EPS * float(np.linalg.norm(frame.state))
         draft = replace(
             draft,
             length_bound=bounds.length,
             tangential_bound=bounds.tangential,
-            rounding_bound=frame.rounding * draft.curvature / bounds.dominance,
+            rounding_bound=frame.rounding * draft.curvature / bounds.dominance + represented,
             dominance=bounds.dominance,
         )
         if frame.nullity:

@@ -23,7 +23,7 @@ class Finish:
             the next ones).
         tangential_bound: distance from `params` to the flow's limit, at most, but for rounding; second order in the
             displacement, and 0.0 at an isolated minimum.
-        rounding_bound: how far rounding of the gradient can have displaced `params` from the set of minima.
+        rounding_bound: how far rounding, of the gradient and of `params`, can have displaced `params`.
         curvature: smallest positive eigenvalue of the Hessian at the minimum.
         dominance: mu' with ``||grad||^2 >= 2 mu' (L - L*)`` in the ball.
         radius: R, of the ball around the minimum in which the flow stays, and where the hypotheses are used.
