@@ -8,10 +8,15 @@ An HTML comment on the line before a block, invisible to readers, changes that:
     <!-- not run: the reason -->          the block is only looked at: do the commands and their options exist?
     <!-- run instead: a command -->       a quicker variant stands for the block, which is looked at as well
 
+A `text` block is what the block before it prints on standard output, but for white space; `...` in it stands for
+anything.
+
 Usage: python tools/readme_blocks.py README.md [MORE.md ...]
 """
 
 import contextlib
+import doctest
+import io
 import os
 import re
 import shlex
@@ -96,20 +101,36 @@ def commands_of(block: Block) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
 
 
-def run_python(block: Block, namespace: dict[str, object]) -> None:
-    """Executes a Python block in the namespace; a traceback shows the document's own lines."""
+def run_python(block: Block, namespace: dict[str, object]) -> str:
+    """Executes a Python block in the namespace and returns what it printed; tracebacks show the document's lines."""
+    printed = io.StringIO()
     try:
-        exec(compile("\n" * (block.line - 1) + block.code, str(block.path), "exec"), namespace)
+        with contextlib.redirect_stdout(printed):
+            exec(compile("\n" * (block.line - 1) + block.code, str(block.path), "exec"), namespace)
     except (Exception, SystemExit) as error:
         raise BlockError(traceback.format_exc().rstrip()) from error
+    return printed.getvalue()
 
 
-def run_commands(commands: list[str]) -> None:
-    """Runs shell commands in the current folder, one after the other; each must succeed."""
+def run_commands(commands: list[str]) -> str:
+    """Runs shell commands in the current folder, one after the other, and returns their standard output.
+
+    Raises:
+        BlockError: one of them fails.
+    """
     script = "\n".join(["set -eo pipefail", *commands])
     done = subprocess.run(["bash", "-c", script], check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode != 0:
         raise BlockError(f"exit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def compare_output(shown: str, printed: str | None) -> None:
+    """Checks that a document shows what was printed; None: nothing was run before it."""
+    if printed is None:
+        raise BlockError("a `text` block must follow a block that is run, but no such block is before it.")
+    if not doctest.OutputChecker().check_output(shown, printed, doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE):
+        raise BlockError(f"the document shows\n{shown}but the block before it prints\n{printed}")
 
 
 def look_at_command(command: str) -> None:
@@ -150,24 +171,27 @@ def look_at_block(block: Block) -> None:
         look_at_command(command)
 
 
-def check_block(block: Block, namespace: dict[str, object]) -> str:
-    """Runs or looks at one block and says which."""
+def check_block(block: Block, namespace: dict[str, object], printed: str | None = None) -> tuple[str, str | None]:
+    """Runs or looks at one block; returns what was done, and what was printed if it was run.
+
+    `printed` is what the block before it printed, None if that was not run.
+    """
     kind, text = block.marker or ("", "")
+    if block.language == "text":
+        compare_output(block.code, printed)
+        return "printed by the block before", None
     if block.language not in ("python", *SHELL_LANGUAGES):
-        return "neither Python nor shell"
+        return "neither Python nor shell", None
     if kind:
         look_at_block(block)
         if kind == "not run":
-            return f"looked at, not run: {text}"
-        run_commands([text])
-        return f"looked at; run instead: {text}"
+            return f"looked at, not run: {text}", None
+        return f"looked at; run instead: {text}", run_commands([text])
     if block.language == "python":
-        run_python(block, namespace)
-    elif commands := commands_of(block):
-        run_commands(commands)
-    else:
-        raise BlockError("the block must hold a command (in a console block: after `$ `), but holds none.")
-    return "run"
+        return "run", run_python(block, namespace)
+    if commands := commands_of(block):
+        return "run", run_commands(commands)
+    raise BlockError("the block must hold a command (in a console block: after `$ `), but holds none.")
 
 
 @contextlib.contextmanager
@@ -187,13 +211,15 @@ def check_document(path: Path) -> int:
     blocks = blocks_of(path)
     if not blocks:
         raise BlockError(f"{path.name}: there must be a block to check, but there is none.")
+    printed: str | None = None
     with reader_folder():
         for block in blocks:
             begun = time.monotonic()
             try:
-                outcome = check_block(block, namespace)
+                outcome, printed = check_block(block, namespace, printed)
             except (BlockError, SyntaxError) as error:
                 failures += 1
+                printed = None
                 outcome = f"FAILED\n{error}"
             print(f"{block.title} ... {outcome} ({time.monotonic() - begun:.1f} s)", flush=True)
     return failures
