@@ -187,7 +187,7 @@ class _Run:
 
     def set_method(self, solver: str | diffrax.AbstractSolver) -> None:
         """From now on, steps are taken with this solver."""
-        made = make_solver(solver, self.rtol, self.atol, self.direction)
+        made = make_solver(solver, self.rtol, self.direction)
         self.method = make_method(made, self.rtol, self.atol, self.direction, self.has_kinks)
 
     def unravel(self, params: Params) -> Params:

@@ -80,7 +80,7 @@ def make_solver_kernel(
     checks.require(checks.choice("kernel", kernel, KERNELS) != "native", "kernel", "be 'xla' or 'auto' for that solver",
                    "'native'", "The native kernel knows Tsit5 only.")  # fmt: skip
     with jax.enable_x64(True):
-        method = SolverLanes(flow, make_solver(solver, rtol, 1e-3 * rtol))
+        method = SolverLanes(flow, make_solver(solver, rtol))
     checks.require(
         method.limit == math.inf, "solver", "be 'tsit5' or a solver for stiff flows", type(method.solver).__name__,
         "Its steps would have to be capped; among the explicit ones 'rkc2' and 'rkl2' see to that themselves.",

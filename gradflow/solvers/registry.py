@@ -56,9 +56,7 @@ class FlowJacobian(eqx.Module):
         return self.direction * flow.jacobian(params)
 
 
-def make_solver(
-    solver: str | diffrax.AbstractSolver, rtol: float, atol: float, direction: float = 1.0
-) -> diffrax.AbstractSolver:
+def make_solver(solver: str | diffrax.AbstractSolver, rtol: float, direction: float = 1.0) -> diffrax.AbstractSolver:
     """The diffrax solver of that name, or the object itself, ready for steps along a flow that is its `args`.
 
     Root finders are made tight enough not to be seen, and Jacobians that were not given are the flow's own.
@@ -79,19 +77,19 @@ def make_solver(
         _is_for_flows(made), "solver", "be a Runge-Kutta method with an error estimate for adaptive steps",
         type(made).__name__, "Use 'tsit5' or 'rodas5p'.",
     )  # fmt: skip
-    return _prepared(made, rtol, atol, direction)
+    return _prepared(made, rtol, direction)
 
 
-def _prepared(solver: diffrax.AbstractSolver, rtol: float, atol: float, direction: float) -> diffrax.AbstractSolver:
+def _prepared(solver: diffrax.AbstractSolver, rtol: float, direction: float) -> diffrax.AbstractSolver:
     """`solver`, and what it wraps, with its root finder and Jacobian."""
     changes: dict[str, Any] = {}
     names = {field.name for field in dataclasses.fields(solver)}
     if "solver" in names and isinstance(inner := getattr(solver, "solver"), diffrax.AbstractSolver):  # noqa: B009
-        changes["solver"] = _prepared(inner, rtol, atol, direction)
+        changes["solver"] = _prepared(inner, rtol, direction)
     if isinstance(solver, diffrax.AbstractImplicitSolver) and "root_finder" in names:
         # Full Newton, not diffrax's default chord iteration: the chord's slow contraction then limits the step, which
         # costs 50 to 100 times more steps on a stiff valley.
-        changes["root_finder"] = stage_newton(rtol, atol)
+        changes["root_finder"] = stage_newton()
     if "jacobian" in names and getattr(solver, "jacobian") is None:  # noqa: B009
         changes["jacobian"] = FlowJacobian(direction)
     if isinstance(solver, AbstractRosenbrock):
