@@ -41,6 +41,7 @@ html_css_files = ["pages.css"]
 html_show_sphinx = False
 html_math_renderer = "mathml"
 
+smartquotes = False
 default_role = "literal"  # one backquote in a docstring means code, as in Markdown
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
@@ -92,6 +93,21 @@ def write_formula(translator: Any, node: nodes.math | nodes.math_block, is_block
     raise nodes.SkipNode
 
 
+def shorten_types(
+    _app: Sphinx, _what: str, _name: str, _obj: Any, _options: Any, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """Annotations as they are written in the code, where an array is JAX's or NumPy's."""
+    return _shortened(signature), _shortened(returned)
+
+
+def _shortened(text: str | None) -> str | None:
+    if text is None:
+        return None
+    text = re.sub(r"~?\b(?:jaxtyping\.|jaxlib\._jax\.|gradflow\.(?:\w+\.)+(?=[A-Z]))", "", text)
+    text = re.sub(r"(\w+)\[Array, ('[^']*')\] \| \1\[~?(?:numpy\.)?ndarray, \2\]", r"\1[Array, \2]", text)
+    return text.replace("PyTree[Float[Array, '...']]", "Params")
+
+
 def remember_home(app: Sphinx, _what: str, name: str, documented: Any, _options: Any, _lines: list[str]) -> None:
     """Notes under which name an object is documented, for references that use another of its names."""
     homes = getattr(app.env, "gradflow_homes", {})
@@ -124,5 +140,6 @@ def setup(app: Sphinx) -> None:
     app.add_html_math_renderer("mathml", inline, block)
     app.connect("autodoc-process-docstring", escape_formulas, priority=100)
     app.connect("autodoc-process-docstring", tidy_layout, priority=90)
+    app.connect("autodoc-process-signature", shorten_types)
     app.connect("autodoc-process-docstring", remember_home)
     app.connect("missing-reference", find_home)

@@ -55,7 +55,7 @@ def test_every_page_is_reached_from_the_first_one_and_only_once():
         page = waiting.pop()
         reached.append(name_of(page.resolve()))
         waiting += entries_of(page)
-    assert sorted(reached) == [name_of(page) for page in PAGES if name_of(page) != INCLUDED]
+    assert sorted(reached) == sorted(name_of(page) for page in PAGES if name_of(page) != INCLUDED)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
