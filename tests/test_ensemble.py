@@ -267,6 +267,8 @@ def test_lanes_stepped_by_a_solver_for_stiff_flows_end_where_the_explicit_ones_d
     assert set(found.statuses) == {gf.Status.HORIZON} and solver.upper()[:3] in found.kernel.upper()
     np.testing.assert_allclose(found.endpoints, expected.endpoints, rtol=0, atol=2e-4)
     assert np.all(found.num_steps < 0.5 * expected.num_steps)
+    speeds = [np.linalg.norm(flow.vector_field(end)) for end in found.endpoints]
+    np.testing.assert_allclose(found.grad_norms, speeds, rtol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,14 @@ def test_a_valley_is_followed_to_the_end_by_a_stiff_solver_and_the_reason_is_tol
     assert run.endpoint[1] == pytest.approx(141.414282, abs=2e-5)
 
 
+def test_a_stabilised_solver_gives_way_when_its_steps_have_grown():
+    rates = np.geomspace(1e-6, 1e3, 200)
+    bowl = gf.GradientFlow(gf.Landscape(lambda w: 0.5 * jax.numpy.sum(rates * w**2)))
+    run = gf.integrate(bowl, np.ones(200), 1e6, rtol=1e-4, atol=1e-6, save_at=[1e6])
+    assert run.solver == "Rodas5P" and run.solver_reason.startswith("RKC2 needed")
+    np.testing.assert_allclose(run.endpoint, np.exp(-1e6 * rates), rtol=0, atol=1e-3)
+
+
 def test_an_ordinary_flow_keeps_the_explicit_solver():
     problem = gf.Regression(gf.networks.Linear((2, 2, 2)), np.eye(2), np.diag([2.0, 1.0]))
     run = gf.integrate(gf.GradientFlow(problem), problem.init(0))
