@@ -193,7 +193,7 @@ class SolverSettings:
     """Local error per step that is always allowed. If left out: a hundredth of rtol."""
 
     solver: Solver = "auto"
-    """auto: tsit5, then rodas5p if the flow turns out to be stiff, rkc2 beyond 500 weights.
+    """auto: tsit5, then rodas5p or rkc2 if the flow turns out to be stiff.
     kvaerno, rodas and gauss solvers are implicit; rkc2 and rkl2 are explicit and made for stiff flows."""
 
     grad_tol: Annotated[float | None, UNSAID] = None
