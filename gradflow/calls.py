@@ -2,6 +2,10 @@
 
 ``jax.jit`` wants arrays; flows and solvers also hold functions and numbers. equinox's filter_jit takes them apart in
 every call, which costs a millisecond. A :class:`Context` does it once.
+
+Programs are kept for the forms used last and no longer: JAX keeps every program that a function was ever compiled to,
+each with some hundred mappings of memory, and a system gives a process about 65 000 of them: a loop over two hundred
+landscapes would end it.
 """
 
 import functools
@@ -10,6 +14,9 @@ from typing import Any
 
 import jax
 import numpy as np
+
+MOST_FORMS = 32
+"""Forms whose programs one function keeps; a form that comes back after so many others is compiled again."""
 
 
 class Context:
@@ -49,15 +56,33 @@ def joined(form: Any, arrays: list[Any]) -> Any:
     )
 
 
+def per_form(function: Callable[..., Any], num_forms: int = 1, **options: Any) -> Callable[..., Any]:
+    """`function` compiled for what its first `num_forms` arguments are, hashable each; the rest are arrays.
+
+    The programs of the :data:`MOST_FORMS` forms used last are kept. `options` are those of ``jax.jit``.
+    """
+
+    @functools.lru_cache(maxsize=MOST_FORMS)
+    def program(*forms: Any) -> Callable[..., Any]:
+        return jax.jit(functools.partial(function, *forms), **options)
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        return program(*arguments[:num_forms])(*arguments[num_forms:])
+
+    return call
+
+
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` of something held and of arrays, compiled; it is called with a :class:`Context` in its place."""
 
-    @functools.partial(jax.jit, static_argnums=0)
     def run(form: Any, arrays: list[Any], *rest: Any) -> Any:
         return function(joined(form, arrays), *rest)
 
+    program = per_form(run)
+
     @functools.wraps(function)
     def call(context: Context, *rest: Any) -> Any:
-        return run(context.form, context.arrays, *rest)
+        return program(context.form, context.arrays, *rest)
 
     return call

@@ -84,6 +84,7 @@ def run_all(settings: ExperimentSettings, folder: Path) -> ExitCode:
             console.progress("")
             console.say(f"{number}/{len(names)} {name}: {_line(outcome)}")
             outcomes.append(outcome)
+            _forget_programs()
     except KeyboardInterrupt:
         is_interrupted = True
         console.progress("")
@@ -109,6 +110,16 @@ def _outcome(name: str, settings: ExperimentSettings, folder: Path) -> Any:
         return laboratory.perform(chosen, own, settings.folder / f"{name}.nc", settings.overwrite)
     except Exception as error:
         return laboratory.Outcome(name, error=error)
+
+
+def _forget_programs() -> None:
+    """Drops what one experiment has compiled: a process has room for the programs of a dozen, not of all."""
+    import gc
+
+    import jax
+
+    jax.clear_caches()
+    gc.collect()
 
 
 def _line(outcome: Any) -> str:

@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from gradflow import checks
-from gradflow.calls import Context, joined
+from gradflow.calls import Context, joined, per_form
 from gradflow.precision import as_arrays, in_double
 from gradflow.problem import AbstractProblem
 from gradflow.types import Params
@@ -135,13 +135,13 @@ def _joined(form: Any, arrays: list[Any]) -> tuple[AbstractProblem, Params]:
     return joined(problem_form, arrays[:count]), joined(params_form, arrays[count:])
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@per_form
 def _compiled_gradient(form: Any, arrays: list[Any]) -> jax.Array:
     problem, params = _joined(form, arrays)
     return ravel_pytree(problem.gradient(params))[0]
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@per_form
 def _compiled_measures(
     form: tuple[Any, bool], arrays: list[Any], changes: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
@@ -153,13 +153,13 @@ def _compiled_measures(
     return jnp.asarray(problem.loss(params)), gradients, hessian
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@per_form
 def _compiled_hessian(form: Any, arrays: list[Any]) -> jax.Array:
     problem, params = _joined(form, arrays)
     return jnp.asarray(problem.hessian(params))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@per_form
 def _compiled_product(form: Any, arrays: list[Any], vector: jax.Array) -> jax.Array:
     problem, params = _joined(form, arrays)
     direction = ravel_pytree(params)[1](vector)
