@@ -55,14 +55,35 @@ def run_one(settings: ExperimentSettings, folder: Path) -> ExitCode:
         with console.stage(f"Measuring: {_cost_of(chosen, settings.tiny)}") as told:
             outcome = laboratory.perform(chosen, own, path, settings.overwrite)
             told(laboratory.tally(outcome.findings))
+        results = laboratory.load_results(path)
         if outcome.is_kept:
-            console.say(f"{path} has these results already; --overwrite measures again.")
+            console.say(f"{path} has these results already{_measured_by(results)}; --overwrite measures again.")
     with console.surviving(sys.stdout):
         from gradflow import reporting
 
+        _print_numbers(laboratory.number_tables(results))
         reporting.print_table(laboratory.rows_of(outcome.findings), title=chosen.name)
         print(f"\n{laboratory.tally(outcome.findings)}. Results: {outcome.path}")
     return _code_of([outcome])
+
+
+def _measured_by(results: Any) -> str:
+    """Since when and by which commit, as far as that was recorded."""
+    from gradflow import laboratory
+
+    origin = laboratory.origin_of(results)
+    commit = str(origin.get("git_commit") or "")[:10]
+    return f", of {str(origin.get('created_at', 'unknown date'))[:10]}" + (f" by commit {commit}" if commit else "")
+
+
+def _print_numbers(tables: Sequence[Any]) -> None:
+    """What was measured: a table for the variables of each shape, and what each of them is."""
+    from gradflow import reporting
+
+    for table in tables:
+        reporting.print_table(table.rows, title=f"measured: {table.title}")
+        width = max(map(len, table.labels))
+        print("".join(f"  {name:<{width}}  {label}\n" for name, label in table.labels.items()))
 
 
 def _cost_of(chosen: Any, is_tiny: bool) -> str:

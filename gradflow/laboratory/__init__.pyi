@@ -11,6 +11,8 @@ from .findings import holds as holds
 from .findings import none_of as none_of
 from .findings import rows_of as rows_of
 from .findings import tally as tally
+from .numbers import NumberTable as NumberTable
+from .numbers import number_tables as number_tables
 from .results import load_results as load_results
 from .results import origin_of as origin_of
 from .results import save_results as save_results
