@@ -4,7 +4,7 @@ Question: a user trains with learning rate eta and reasons with the gradient flo
 of that does the modified flow explain, and from which eta on does the comparison say that nothing can be concluded?
 Prediction: over a fixed flow time the largest distance to the flow falls by two with every halving of eta, that to the
 modified flow by four, and the drift of the invariants by two; near ``eta lambda_max = 2`` none of this holds and no
-verdict is a yes (backward error analysis; edge of stability).
+verdict is a yes (backward error analysis; edge of stability). The tanh network has no invariant on these data.
 Method: the wine data, standardised, mean squared loss, one start each (fan-in law, seed 0), a dozen learning rates from
 ``2 / lambda_max`` (lambda_max at the start) downwards; ``gradflow.descent.compare_descent`` at every one.
 Cost: about a minute and a half on one core.
@@ -140,9 +140,11 @@ def findings(results: xr.Dataset) -> list[Finding]:
             between(f"order of the distance to the flow, {where}", least["order"], 0.9, 1.1, "Barrett and Dherin 2021"),
             between(f"order of the distance to the modified flow, {where}", least["modified_order"], 1.8, 2.2,
                     "Hairer, Lubich and Wanner, chapter IX"),
-            between(f"order of the drift of the invariants, {where}", slope, 0.8, 1.2, "Smith and others 2021"),
             holds(f"small enough: {where}", int(least["verdict"] == VERDICTS[True]), 1),
         ]  # fmt: skip
+        if group["drift"].notnull().any():  # a tanh layer conserves nothing on more samples than inputs
+            claim = f"order of the drift of the invariants, {where}"
+            found.append(between(claim, slope, 0.8, 1.2, "Smith and others 2021"))
     beyond = results["sharpest"] > results["stable_below"]
     trusted = beyond & (results["verdict"] == VERDICTS[True])
     found.append(none_of("trusted beyond the edge of stability", trusted.sum(), beyond.sum(), "Cohen and others 2021"))
