@@ -1,66 +1,94 @@
-"""Draws gradient descent beside its flow on real data: ``python figures/descent_beside_flow.py -o descent.pdf``.
+"""Draws gradient descent beside its flow: ``python figures/descent_beside_flow.py RESULTS.nc -o PICTURE.pdf``.
 
-Left, distances to the flow and to the modified flow against flow time at several learning rates; middle, the largest
-distances against the learning rate; right, the drift of the invariants. A row for each network of
-``experiments/descent_beside_flow.py``, which computes them.
+A row for each network of ``experiments/descent_beside_flow.py``, against the learning rate: largest distances to the
+flow and to the modified flow, the orders measured there, and the drift of the invariants. Markers are verdicts.
 """
 
-import argparse
-import importlib.util
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
+import drawing
+import numpy as np
+import xarray as xr
 from matplotlib.figure import Figure
 
-from gradflow import checks, plotting
-from gradflow.plotting.descent import descent_distance, descent_drift, descent_orders
-from gradflow.plotting.styles import figure_size, style
+from gradflow import plotting
+from gradflow.plotting.descent import MODIFIED_DASH, RATE_LABEL, VERDICT_MARKERS, VERDICT_WORDS
+from gradflow.plotting.styles import OKABE_ITO
+
+FLOWS = {
+    "distance": ("to the flow", 1, OKABE_ITO["blue"], "-"),
+    "modified_distance": ("to the modified flow", 2, OKABE_ITO["green"], MODIFIED_DASH),
+}
 
 
-def experiment() -> Any:
-    """The experiment's module."""
-    path = Path(__file__).resolve().parent.parent / "experiments" / "descent_beside_flow.py"
-    specification = importlib.util.spec_from_file_location("experiment_descent_beside_flow", path)
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module
-    specification.loader.exec_module(module)
-    return module
+@plotting.style()
+def page(results: xr.Dataset) -> Figure:
+    """Three panels for each network."""
+    networks = list(dict.fromkeys(results["network"].values.tolist()))
+    sheet = drawing.Sheet(len(networks), 3, aspect=0.66)
+    for network in networks:
+        group = results.sel(case=results["network"] == network).sortby("eta")
+        _distances(sheet.panel(f"{network}: distance"), group)
+        _orders(sheet.panel(f"{network}: measured order"), group)
+        _drift(sheet.panel(f"{network}: drift"), group)
+    return sheet.finish(shared=True)
 
 
-def page(results: dict[str, list[Any]]) -> Figure:
-    """A row of three panels for each network."""
-    with style():
-        figure = Figure(figsize=figure_size(2, aspect=0.72, rows=len(results)), layout="constrained")
-        axes = figure.subplots(len(results), 3, squeeze=False)
-        for row, (network, several) in zip(axes, results.items(), strict=True):
-            followed = [found for found in several if found.sharpest < found.rule.stability_limit]
-            descent_distance(row[0], followed[-4:])
-            descent_orders(row[1], followed)
-            descent_drift(row[2], followed)
-            row[0].annotate(network, (0.0, 1.0), (-32.0, 30.0), "axes fraction", textcoords="offset points",
-                            fontweight="bold")  # fmt: skip
-    return figure
+def _edge(panel: drawing.Panel, group: xr.Dataset) -> None:
+    """The learning rates that met more sharpness than descent is stable at."""
+    beyond = group["eta"].values[(group["sharpest"] > group["stable_below"]).values]
+    rates = group["eta"].values
+    panel.ax.set_xlim(rates.min() / 1.5, rates.max() * 1.5)
+    if len(beyond):
+        panel.excluded(beyond.min() / 1.2, 1e9, "beyond the edge of stability", axis="x")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Draws the page; exit code 0, 2 for a wrong call, 4 for a file that cannot be written."""
-    parser = argparse.ArgumentParser(description="Draws gradient descent beside its flow.")
-    parser.add_argument("-o", "--out", default="descent_beside_flow.pdf", help="picture: .pdf, .png or .svg")
-    parser.add_argument("--tiny", action="store_true", help="the quick version of the experiment")
-    chosen = parser.parse_args(arguments)
-    module = experiment()
-    settings = module.Settings.tiny() if chosen.tiny else module.Settings()
-    try:
-        written = plotting.save_figure(page(module.run(settings)), chosen.out)
-    except (checks.InputError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, checks.InputError) else 4
-    print(written)
-    return 0
+def _both(panel: drawing.Panel, group: xr.Dataset, suffix: str) -> None:
+    """A curve for each flow; markers are the verdict on the learning rate."""
+    rates = group["eta"].values
+    for name, (text, _, color, dash) in FLOWS.items():
+        values = group[name.replace("distance", suffix)].values
+        panel.ax.plot(rates, values, color=color, linestyle=dash, zorder=3)
+        panel.key(text, color=color, linestyle=dash)
+        for verdict, words in VERDICT_WORDS.items():
+            chosen = (group["verdict"] == words).values
+            if chosen.any():
+                marker = VERDICT_MARKERS[verdict]
+                panel.points(rates[chosen], values[chosen], color=color, marker=marker, markersize=4.5)
+                panel.key(words, marker=marker, markersize=4.5)
+
+
+def _distances(panel: drawing.Panel, group: xr.Dataset) -> None:
+    panel.logarithmic().label(RATE_LABEL, "largest distance / travelled")
+    _both(panel, group, "distance")
+    rates = group["eta"].values
+    for name, (_, order, *_) in FLOWS.items():
+        panel.line(rates, group[name].values[0] * (rates / rates[0]) ** order, "predicted: slopes, orders 1 and 2")
+    _edge(panel, group)
+
+
+def _orders(panel: drawing.Panel, group: xr.Dataset) -> None:
+    panel.logarithmic("x").label(RATE_LABEL, "measured order in $\\eta$")
+    _both(panel, group, "order")
+    panel.limit(1.0)
+    panel.limit(2.0)
+    panel.ax.set_ylim(min(0.0, panel.ax.get_ylim()[0]), max(3.3, panel.ax.get_ylim()[1]))
+    _edge(panel, group)
+
+
+def _drift(panel: drawing.Panel, group: xr.Dataset) -> None:
+    panel.logarithmic().label(RATE_LABEL, "largest drift of an invariant")
+    drift, rates = group["drift"].values, group["eta"].values
+    if np.isnan(drift).all():
+        panel.ax.set_ylim(0.1, 10.0)
+        panel.ax.set_yticks([])
+        panel.ax.set_xlim(rates.min() / 1.5, rates.max() * 1.5)
+        panel.note("nothing is known to be\nconserved by this flow")
+        return
+    panel.points(rates, drift, "invariants along descent", color=OKABE_ITO["purple"], linestyle="-", marker="D")
+    panel.line(rates, drift[0] * rates / rates[0])
+    _edge(panel, group)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(drawing.command(page, str(__doc__)))

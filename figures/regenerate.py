@@ -19,14 +19,13 @@ FIGURES = Path(__file__).resolve().parent
 ARGUMENTS: dict[str, tuple[str, ...]] = {
     "portraits": ("{results}/portraits.nc", "-o", "{folder}", "--format", "{format}"),
     "basins_beside_portraits": ("-o", "{folder}/basins_beside_portraits.{format}"),
-    "descent_beside_flow": ("-o", "{folder}/descent_beside_flow.{format}"),
 }
-"""Arguments of the scripts that take other ones; the last two compute what they draw."""
+"""Arguments of the scripts that take other ones; the last one computes what it draws."""
 
 DEFAULT = ("{results}/{name}.nc", "-o", "{folder}/{name}.{format}")
 
-NOT_HERE = ("regenerate", "portrait_planes", "overview", "portrait_gallery")
-"""This script, the portraits' planes, and what draws a user's own runs."""
+NOT_HERE = ("regenerate", "drawing", "coverage_rows", "portrait_planes", "overview", "portrait_gallery")
+"""This script, what the figures share, the portraits' planes, and what draws a user's own runs."""
 
 
 def commands(results: Path, folder: Path, suffix: str, only: Sequence[str] = ()) -> Iterator[tuple[str, list[str]]]:
