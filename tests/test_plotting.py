@@ -15,6 +15,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import xarray as xr
+from jax.flatten_util import ravel_pytree
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -909,10 +910,10 @@ def test_scripts_say_what_is_wrong_with_a_file(monkeypatch, capsys, name):
     assert "nowhere.nc" in capsys.readouterr().err
 
 
-def test_the_streamlines_beside_a_basin_map_are_those_of_the_projected_flow():
+def test_a_basin_map_and_the_portrait_beside_it_show_the_same_plane():
     beside = script("basins_beside_portraits")
-    flow, plane = beside.example_1()
-    velocity = beside.on_plane(flow, plane).vector_field(np.array([0.7, 0.3]))
-    whole = flow.vector_field((np.array([[0.7, 0.3]]), np.array([[-0.5], [0.4]])))
-    np.testing.assert_allclose(velocity, np.ravel(whole[0]), rtol=1e-12)
-    np.testing.assert_allclose(plane.directions @ plane.directions.T, np.eye(2))
+    for make in beside.PANELS.values():
+        plane, cells, _ = make()
+        for place in ((0.7, 0.3), (-0.2, 1.1)):
+            state = ravel_pytree(plane.state(place))[0]
+            np.testing.assert_allclose(state, cells.origin + np.array(place) @ cells.directions, atol=1e-15)

@@ -57,6 +57,14 @@ def test_outcomes_that_name_no_limit_are_grey_white_and_black_wherever_they_stan
     assert styles["spurious_minimum"] == class_styles(["a", "b"])[1]
 
 
+def test_a_dollar_sign_in_a_name_is_a_dollar_sign(ax):
+    names = ("ends at $5 and $^", "$x$", *NAMES[2:])
+    basin_map(ax, CODES, names, extent=EXTENT)
+    basin_fractions(ax.inset_axes((0.2, 0.2, 0.5, 0.5)), names, FRACTIONS, *BOUNDS)
+    ax.figure.draw_without_rendering()  # mathematics would fail here
+    assert legend_texts(ax)[:2] == [r"ends at \$5 and \$^", r"\$x\$"]
+
+
 def test_looks_do_not_depend_on_the_order_of_the_classes():
     names = ("b", "escaped", "c", "a")
     styles = dict(zip(names, class_styles(names), strict=True))
@@ -135,6 +143,15 @@ def test_the_legend_covers_no_start_and_stays_in_the_figure(legend, width):
     assert not box.overlaps(ax.get_window_extent())
     assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= ax.figure.bbox.x1 + 3 and box.y1 <= ax.figure.bbox.y1 + 3
     assert ax.get_window_extent().width > 0.3 * ax.figure.bbox.width
+
+
+def test_one_point_of_a_class_of_many_limits_is_marked_as_that():
+    estimate = made_up()
+    names = ("continuum of global minima, loss 0", *estimate.labels[1:])
+    places = np.random.default_rng(0).normal(size=(100, 2))
+    page = basin_map_page(replace(estimate, labels=names), places)
+    assert legend_texts(page.axes[0])[5:] == ["one of many limits", "spurious minimum"]
+    assert legend_texts(basin_map_page(estimate, places).axes[0])[5:] == ["global minimum", "spurious minimum"]
 
 
 def test_no_legend_is_drawn_when_none_is_wanted(ax):

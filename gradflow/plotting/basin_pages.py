@@ -3,6 +3,7 @@
 Composes the plots of this room; takes an estimate and, for a map, the sampler that its starts are from.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gradflow import checks
-from gradflow.plotting.basins import basin_map
+from gradflow.plotting.basins import MANY, basin_map
 from gradflow.plotting.classes import spoken
 from gradflow.plotting.portraits import KIND_MARKERS
 from gradflow.plotting.styles import COLUMN_WIDTH, figure_size, style
@@ -18,6 +19,9 @@ from gradflow.plotting.tallies import QUANTILE_LEVELS, basin_fractions, converge
 
 MOST_STARTS = 20_000
 """Single starts that a map shows, the first ones; more would hide each other."""
+
+_SEVERAL = re.compile(r"^continuum\b|\{.*\}|^flat cone")
+"""Names of classes of many limits: continua that were found, sets of captured values, and what is flat."""
 
 AROUND_ROWS, GAP_OF_ROWS, HEIGHT_OF_LINE = 0.7, 0.08, 0.12
 """Heights in inches: of a panel's axis and title, between two rows, of a line of a name."""
@@ -98,13 +102,16 @@ def _legend_height(texts: Sequence[str], has_shares: bool, num_more: int) -> flo
 
 
 def _limits(estimate: Any, plane: Any) -> dict[str, np.ndarray]:
-    """Where the classes of isolated points lie, by kind; on a slice those in its plane."""
+    """Where the limits of the classes lie, by kind; on a slice those in its plane.
+
+    Of a class with more limits than one only one is known, its first start's: it is marked as one of many.
+    """
     places: dict[str, list[np.ndarray]] = {}
-    for kind, end in zip(estimate.kinds, estimate.ends, strict=True):
-        is_isolated = kind in KIND_MARKERS and kind not in ("degenerate", "undetermined", "not_critical")
-        if not is_isolated or not np.isfinite(end).all():
+    for label, kind, end in zip(estimate.labels, estimate.kinds, estimate.ends, strict=True):
+        is_limit = kind in KIND_MARKERS and kind not in ("degenerate", "undetermined", "not_critical")
+        if not is_limit or not np.isfinite(end).all():
             continue
         place, distance = (end, 0.0) if plane is None else plane.projected(end)
         if distance <= 1e-3 * max(1.0, float(np.linalg.norm(end))):
-            places.setdefault(kind, []).append(np.asarray(place))
+            places.setdefault(MANY if _SEVERAL.search(label) else kind, []).append(np.asarray(place))
     return {kind: np.stack(found) for kind, found in places.items()}

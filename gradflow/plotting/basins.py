@@ -27,8 +27,16 @@ from gradflow.plotting.portraits import KIND_MARKERS
 
 PARAMETER_LABELS = (r"$\theta_1$ (dimensionless)", r"$\theta_2$ (dimensionless)")
 
-_ON_MAPS: dict[str, dict[str, Any]] = {"global_minimum": {"marker": "*", "markersize": 9.5}}
+MANY = "one_of_many_limits"
+"""Key for points to mark that are no class of their own: the class has more limits than this one, often a continuum."""
+
+_ON_MAPS: dict[str, dict[str, Any]] = {
+    "global_minimum": {"marker": "*", "markersize": 9.5},
+    MANY: {"marker": "d", "markersize": 6.5},
+}
 """Marks other than those of portraits, where only the colour tells a kind from another."""
+
+_MARKS = {**KIND_MARKERS, MANY: {}}
 
 _HATCHING = {"hatch.linewidth": 0.4}
 _HATCH_COLOR = (0.0, 0.0, 0.0, 0.55)
@@ -73,7 +81,8 @@ def basin_map(
         bounds: lower and upper ends of the shares' intervals.
         points: coordinates ``(k, 2)`` of points to mark, by a kind of :data:`gradflow.plotting.KIND_MARKERS`; those
             outside of the limits are left out. The shape alone tells the kind, colours being those of the classes:
-            the markers are white, and a global minimum is a star.
+            the markers are white, and a global minimum is a star. Under :data:`MANY` those that stand for a class
+            of many limits: a thin diamond, whatever their kind.
         axis_labels: labels of the axes, with units.
         legend: ``"right"`` of the axes, ``"above"`` them (for a column's width) or ``"none"``.
         legend_title: what the numbers in the legend are.
@@ -182,7 +191,7 @@ def _limits_around(places: np.ndarray) -> tuple[float, float, float, float]:
 def _draw_points(ax: Axes, points: Mapping[str, Any], limits: tuple[float, float, float, float]) -> list[Line2D]:
     marks = []
     for kind, places in points.items():
-        marker = KIND_MARKERS[checks.choice("points", kind, KIND_MARKERS)]
+        marker = _MARKS[checks.choice("points", kind, _MARKS)]
         table = checks.finite_array(f"points[{kind!r}]", places, ndim=2)
         checks.require(table.shape[1] == 2, f"points[{kind!r}]", "have two coordinates per row", table.shape)
         inside = (table >= [limits[0], limits[2]]).all(axis=1) & (table <= [limits[1], limits[3]]).all(axis=1)

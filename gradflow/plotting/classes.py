@@ -110,9 +110,13 @@ def dot(style: ClassStyle) -> dict[str, Any]:
 
 
 def spoken(name: str) -> str:
-    """A name as text, on lines of at most :data:`LONGEST_LINE` characters that break no point ``(a, b)``."""
+    r"""A name as text, on lines of at most :data:`LONGEST_LINE` characters that break no point ``(a, b)``.
+
+    A name is no mathematics: its dollar signs are written as ``\$``, which matplotlib shows as they are.
+    """
     text = _SHORT_POINT.sub(lambda point: point[0].replace(" ", _TIE), name.replace("_", " "))
-    return textwrap.fill(text, LONGEST_LINE, break_on_hyphens=False).replace(_TIE, " ")
+    lines = textwrap.fill(text, LONGEST_LINE, break_on_hyphens=False).replace(_TIE, " ")
+    return lines.replace("$", r"\$")
 
 
 def share_text(shares: tuple[np.ndarray, ...], index: int) -> str:

@@ -25,7 +25,15 @@ from scipy.ndimage import binary_erosion
 from gradflow import checks
 from gradflow.plotting.axes import number, require_axes
 from gradflow.plotting.classes import class_styles
-from gradflow.plotting.portraits import KIND_MARKERS, draw_contours, draw_streamlines, kind_marker, kind_name
+from gradflow.plotting.portraits import (
+    KIND_MARKERS,
+    LOSS_LINES,
+    LOSS_SHADES,
+    draw_contours,
+    draw_streamlines,
+    kind_marker,
+    kind_name,
+)
 from gradflow.plotting.styles import OKABE_ITO
 
 LINE_STYLES: dict[str, dict[str, Any]] = {
@@ -115,7 +123,7 @@ def plane_portrait(
         _draw_basins(ax, plane)
     contours = draw_contours(ax, x, y, plane.loss.values, loss_levels, is_filled=shade == "loss")
     streamlines = draw_streamlines(ax, x, y, plane.velocity.values, density, STREAM_WIDTHS)
-    keys: list[Artist] = _draw_leaving(ax, plane)
+    keys: list[Artist] = [*_field_keys(shade, contours), *_draw_leaving(ax, plane)]
     drawn_levels = {name: _draw_levels(ax, plane, name, values) for name, values in (levels or {}).items()}
     lines = _draw_lines(ax, plane)
     marks = _draw_marks(ax, plane)
@@ -303,6 +311,21 @@ def _title(plane: xr.Dataset, title: str | None) -> str:
     share = number(leak) if leak < 0.01 else f"{100 * leak:.0f} %"
     way = "invariant" if bool(plane.is_invariant) else "not invariant"
     return f"{text}\nslice of {count} parameters, {way} (leak {share})"
+
+
+def _field_keys(shade: str, contours: QuadContourSet | None) -> list[Artist]:
+    """What streamlines, lines of equal loss and shades mean."""
+    keys: list[Artist] = [Line2D([], [], color="0.35", linewidth=STREAM_WIDTHS[1], marker=">", markersize=3.0,
+                                 label="streamline, wider where faster")]  # fmt: skip
+    if contours is not None:
+        keys.append(Line2D([], [], color=LOSS_LINES, linewidth=0.6, label="level set of the loss"))
+    if shade == "loss" and contours is not None:
+        keys.append(Patch(facecolor=LOSS_SHADES[0], label="low loss (the darker, the lower)"))
+    if shade == "basins":
+        keys.append(
+            Patch(facecolor="0.85", edgecolor="0.5", linewidth=0.4, label="one colour, one basin of attraction")
+        )
+    return keys
 
 
 def _keys(

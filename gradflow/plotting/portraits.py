@@ -45,7 +45,11 @@ KIND_MARKERS: dict[str, dict[str, Any]] = {
 REVERSAL = -0.5
 """Cosine between the directions at neighbouring grid points below which the flow counts as turning back."""
 
-_SHADES = ("#a9cbe3", "#d9e8f3", "#ffffff")
+LOSS_SHADES = ("#a9cbe3", "#d9e8f3", "#ffffff")
+"""Shades from low to high loss."""
+
+LOSS_LINES = "#7fa3bd"
+"""Colour of lines of equal loss."""
 
 
 class Portrait(NamedTuple):
@@ -231,8 +235,8 @@ def draw_contours(
         increasing = chosen.ndim == 1 and np.isfinite(chosen).all() and (np.diff(chosen) > 0).all()
         checks.require(bool(increasing), "levels", "be a number or increasing losses", levels)
     masked = np.ma.masked_invalid(loss)
-    colors = LinearSegmentedColormap.from_list("loss", _SHADES)(np.linspace(0.0, 1.0, len(chosen) + 1))
-    lines = ax.contour(x, y, masked, levels=chosen, colors="#7fa3bd", linewidths=0.4, linestyles="solid", zorder=1)
+    colors = LinearSegmentedColormap.from_list("loss", LOSS_SHADES)(np.linspace(0.0, 1.0, len(chosen) + 1))
+    lines = ax.contour(x, y, masked, levels=chosen, colors=LOSS_LINES, linewidths=0.4, linestyles="solid", zorder=1)
     return ax.contourf(x, y, masked, levels=chosen, colors=colors, extend="both", zorder=0) if is_filled else lines
 
 
