@@ -64,7 +64,7 @@ def escaping_valley() -> xr.Dataset:
     plane = parameter_plane(gf.GradientFlow(model.problem), ("$x$", "$y$"))
     held = phase_plane(plane, (-2.5, 2.5), (-4.0, 4.0), starts=((0.5, 0.5), (-2.0, 2.5), (2.2, -1.5), (1.5, 3.5)),
                        time_marks=(1.0, 10.0))  # fmt: skip
-    return held.assign_attrs(title=r"$h=\frac{1}{2}x^2+\frac{1}{2}(1-xy)^2$: the valley has no end")
+    return held.assign_attrs(title=r"$h=\frac{1}{2}x^2+\frac{1}{2}(1-xy)^2$")
 
 
 def _tanh(target: float, title: str) -> xr.Dataset:
