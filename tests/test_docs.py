@@ -1,12 +1,14 @@
-"""The documentation: every page is reached, every link and picture is there, every block parses, no name is missing.
+"""The documentation: every page is reached, every link, picture and anchor is there, no public name is missing.
 
-That the pages build without a warning and that their blocks print what is shown is `.ci/run`'s to see.
+That the pages build without a warning and that their blocks print what is shown is `.ci/run`'s to see. No network is
+asked for anything: addresses of other sites are looked at, not visited.
 """
 
 import importlib.util
 import re
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 INCLUDED = "statements.md"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
+OTHERS = sorted([*ROOT.glob("*.md"), *(ROOT / "benchmarks").rglob("*.md")])
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 TOCTREE = re.compile(r"^:::\{toctree\}\n(?P<body>.*?)^:::$", re.DOTALL | re.MULTILINE)
 INCLUDE = re.compile(r"^:::\{include\} (?P<file>\S+)\n(?P<options>(?::.*\n)*):::$", re.MULTILINE)
@@ -32,8 +35,16 @@ def name_of(path):
     return path.relative_to(DOCS).as_posix()
 
 
+def place_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def without_blocks(text):
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
 def without_code(text):
-    return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE))
+    return re.sub(r"`[^`\n]*`", "", without_blocks(text))
 
 
 def entries_of(page):
@@ -42,11 +53,34 @@ def entries_of(page):
     return [page.parent / f"{line}.md" for line in lines if line and not line.startswith(":")]
 
 
-def missing_links(page):
-    """Relative links and pictures of `page` that are no files."""
-    targets = [target for target in LINK.findall(without_code(page.read_text())) if "://" not in target]
-    files = [target.partition("#")[0] for target in targets if not target.startswith("#")]
-    return [file for file in files if not (page.parent / file).is_file()]
+def anchors_of(page):
+    """What `#...` can name on a page: its headings in small letters, hyphens for spaces, without other marks."""
+    headings = re.findall(r"^#{1,6} +(.*?) *$", without_blocks(page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(page):
+    """Links and pictures of `page` that lead to no file or no heading, and addresses that can be none."""
+    broken = []
+    for target in LINK.findall(without_code(page.read_text())):
+        file, _, anchor = target.partition("#")
+        place = page.parent / file if file else page
+        if re.match(r"[a-z]+:", target):
+            is_right = is_address(target)
+        else:
+            is_right = place.is_file() and (not anchor or anchor in anchors_of(place))
+        if not is_right:
+            broken.append(target)
+    return broken
+
+
+def is_address(text):
+    """Whether a web address could lead somewhere: https, a host with a dot, nothing that must be escaped."""
+    parts = urlsplit(text)
+    is_host = re.fullmatch(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}", parts.netloc)
+    return (
+        parts.scheme == "https" and bool(is_host) and re.fullmatch(r"[\w\-.~:/?#\[\]@!$&'()*+,;=%]+", text) is not None
+    )
 
 
 def test_every_page_is_reached_from_the_first_one_and_only_once():
@@ -58,14 +92,19 @@ def test_every_page_is_reached_from_the_first_one_and_only_once():
     assert sorted(reached) == sorted(name_of(page) for page in PAGES if name_of(page) != INCLUDED)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_links_and_pictures_are_there(page):
-    assert missing_links(page) == []
+@pytest.mark.parametrize("page", OTHERS + PAGES, ids=place_of)
+def test_links_pictures_and_anchors_are_there(page):
+    assert broken_links(page) == []
 
 
-def test_a_broken_link_is_found(tmp_path):
-    (tmp_path / "page.md").write_text("[a](page.md#x) ![b](gone.png) `[c](code.md)` [d](https://a.b/c)")
-    assert missing_links(tmp_path / "page.md") == ["gone.png"]
+@pytest.mark.parametrize(
+    "target", ["gone.png", "#gone", "page.md#gone", "http://a.b", "https://host/x", "https://a.b/{x}", "ftp://a.bc/d"]
+)
+def test_a_broken_link_is_found(tmp_path, target):
+    page = tmp_path / "page.md"
+    good = "[a](page.md#the-2-wells) [b](#the-2-wells) [c](https://a.bc/d?e=f#g) `[d](code.md)`"
+    page.write_text(f"## The 2 `wells`:\n{good} [e]({target})")
+    assert broken_links(page) == [target]
 
 
 @pytest.mark.parametrize("page", sorted((DOCS / "theory").glob("*.md")), ids=name_of)
