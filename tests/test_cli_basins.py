@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from command_lines import call, environment, files_in, script
 
-from gradflow import activations, checks, cli, engines, initial_laws, model_problems, settings, store
+from gradflow import activations, checks, cli, engines, html, initial_laws, model_problems, settings, store
 from gradflow.basins import estimating
 from gradflow.cli import basin_problems, basins, listening
 from gradflow.cli.exit_codes import ExitCode
@@ -292,6 +292,7 @@ def test_a_folder_goes_on_with_the_same_settings_and_refuses_others(capsys, tmp_
     again = call(capsys, *WELL, "--folder", "run")
     assert (first.code, again.code) == (0, 0) and undisturbed == first.out == again.out
     assert "run holds 1 finished part from before" in again.err and "(1 from before)" in again.err
+    assert html.read("run").counts.tolist() == store.load_basins(tmp_path / "run" / "estimate.nc").counts.tolist()
     other = call(capsys, *WELL, "--folder", "run", "--seed", "1")
     assert (other.code, other.out) == (ExitCode.BAD_INPUT, "")
     assert "must be those of the run in" in other.err and "choose another folder" in other.err

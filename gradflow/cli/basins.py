@@ -154,10 +154,13 @@ def _list_failures(failures: Sequence[ChunkFailure]) -> None:
 
 
 def _save(settings: BasinSettings, estimate: Any) -> list[Path]:
-    """The results file, if one is asked for."""
+    """The results file, if one is asked for, and the one that a run's folder always gets."""
     from gradflow import reporting
 
-    results = settings.results
+    results, folder = settings.results, settings.engine.folder
+    if folder is not None:
+        with console.undisturbed():
+            store.save_basins(estimate, folder / store.ESTIMATE, overwrite=True)
     if results.out is None:
         return []
     with console.stage("Saving"), console.undisturbed():
@@ -210,6 +213,8 @@ def _report(
             print(show(estimate), end="")
     for path in written:
         console.say(f"Written: {path}")
+    if settings.engine.folder is not None:
+        console.say(f"`gradflow report {settings.engine.folder}` makes a page of it.")
     if failures:
         console.say(f"gradflow basins: {len(failures)} chunks could not be computed:")
         _list_failures(failures)

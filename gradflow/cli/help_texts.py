@@ -56,6 +56,7 @@ examples:
   gradflow report gradflow-run             the run in that folder, as gradflow-run/report.html
   gradflow report himmelblau.nc --out himmelblau.html
   gradflow report run/study.nc --no-explorer
+  gradflow report results                  all experiments in that folder; a file NAME.nc is one of them
 """,
     "verify": """\
 examples:

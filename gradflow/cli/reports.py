@@ -19,11 +19,19 @@ def report(settings: ReportSettings) -> ExitCode:
     with console.stage(f"Reading {settings.results}") as outcome, double_precision():
         from gradflow import html
 
-        result = html.read(settings.results)
-        outcome("a study" if hasattr(result, "trajectory") else "an estimate of basins")
+        experiments = html.experiment_files(settings.results)
+        if experiments:
+            measured = [html.read_experiment(file, settings.experiments) for file in experiments]
+            outcome(f"{len(measured)} experiment{'s' * (len(measured) > 1)}")
+        else:
+            result = html.read(settings.results)
+            outcome("a study" if hasattr(result, "trajectory") else "an estimate of basins")
     with console.stage("Writing the page") as outcome, double_precision():
-        options = {"resolution": settings.resolution, "interactive": settings.explorer}
-        written = html.write_report(result, target, settings.overwrite, **options)
+        if experiments:
+            written = html.write_experiments_report(measured, target, settings.overwrite)
+        else:
+            options = {"resolution": settings.resolution, "interactive": settings.explorer}
+            written = html.write_report(result, target, settings.overwrite, **options)
         outcome(f"{written.stat().st_size / 1e6:.1f} MB")
     with console.surviving(sys.stdout):
         print(f"Written: {target}")

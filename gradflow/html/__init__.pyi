@@ -1,3 +1,8 @@
+from .experiments import Measured as Measured
+from .experiments import experiment_files as experiment_files
+from .experiments import experiments_report as experiments_report
+from .experiments import read_experiment as read_experiment
+from .experiments import write_experiments_report as write_experiments_report
 from .notebooks import load_ipython_extension as load_ipython_extension
 from .notebooks import register as register
 from .pages import read as read

@@ -31,9 +31,12 @@ from gradflow.trajectories import Trajectory
 STUDY = "study.nc"
 """The results file in a folder of ``gradflow run``."""
 
+UNFINISHED = "settings.json"
+"""What the folder of an estimate of basins has from its beginning on."""
+
 
 def read(path: str | os.PathLike[str]) -> Study | BasinEstimate:
-    """The study or the estimate in a results file, or in the folder of a run.
+    """The study or the estimate in a results file, or in the folder of a run or of an estimate.
 
     Raises:
         InputError: not a path, or a folder without results of a run.
@@ -43,11 +46,25 @@ def read(path: str | os.PathLike[str]) -> Study | BasinEstimate:
     checks.require(isinstance(path, str | os.PathLike), "path", "be a file name", repr(path))
     place = Path(path)
     if place.is_dir():
-        found = ", ".join(sorted(file.name for file in place.glob("*.nc"))) or "no results file"
-        remedy = f"It holds {found}; name one of them." if found != "no results file" else "It holds no results file."
-        checks.require((place / STUDY).is_file(), "path", f"be a results file or a folder with {STUDY}", path, remedy)
-        place = place / STUDY
+        place = _file_in(place)
     return store.load_basins(place) if _holds_basins(place) else store.load(place)
+
+
+def _file_in(folder: Path) -> Path:
+    """The results file in a folder."""
+    for name in (STUDY, store.ESTIMATE):
+        if (folder / name).is_file():
+            return folder / name
+    found = ", ".join(sorted(file.name for file in folder.glob("*.nc")))
+    remedy = f"It holds {found}; name one of them." if found else "It holds no results file."
+    if not found and (folder / UNFINISHED).is_file() and (folder / "parts").is_dir():
+        remedy = (
+            f"It is an estimate without its {store.ESTIMATE}: give the command that made it, `gradflow basins ... "
+            f"--folder {folder}`, again, which goes on where it was; in Python, gradflow.store.save_basins."
+        )
+    raise checks.InputError(
+        f"`path` must be a results file or a folder with {STUDY} or {store.ESTIMATE}, but got {folder}. {remedy}"
+    )
 
 
 def _holds_basins(place: Path) -> bool:

@@ -181,7 +181,9 @@ class EngineSettings:
     """Address of a running Dask scheduler, e.g. tcp://10.0.0.5:8786, whose workers compute."""
 
     folder: Annotated[Path | None, UNSAID] = None
-    """Folder that keeps every finished part. The same command goes on from there after any interruption."""
+    """Folder that keeps every finished part, and in the end the estimate as estimate.nc.
+    The same command goes on from there after any interruption.
+    """
 
     def __post_init__(self) -> None:
         if self.workers is not None:

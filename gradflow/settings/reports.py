@@ -17,15 +17,18 @@ MOST_RESOLUTION = 64
 
 @dataclass(frozen=True)
 class ReportSettings:
-    """Write a report: a page for the browser about a run or an estimate of basins, in one file that needs no network.
+    """Write a report: a page for the browser about a run, basins or experiments, in one file that needs no network.
 
     Configuration and provenance, certificates against the run, invariants, saddles passed, endpoint and rate; or the
     classes of limits with their intervals. For problems of two parameters an explorer: click a start, see its
-    trajectory and where it ends. What a results file cannot tell is named on the page.
+    trajectory and where it ends. Of experiments: questions, predictions beside measurements, figures. What a results
+    file cannot tell is named on the page.
     """
 
     results: Annotated[tyro.conf.Positional[Path | None], UNSAID] = None
-    """A results file, as `gradflow run` and `gradflow basins --out FILE.nc` write them, or the folder of a run."""
+    """A results file, as `gradflow run`, `gradflow run NAME` and `gradflow basins --out FILE.nc` write them, or a
+    folder: of a run, of an estimate (--folder), or of results of experiments.
+    """
 
     out: Annotated[Path | None, UNSAID] = None
     """The page, FILE.html. If left out: the name of the results with .html instead, beside them."""
@@ -38,6 +41,9 @@ class ReportSettings:
 
     resolution: int = 40
     """Starts of the explorer along each axis."""
+
+    experiments: Annotated[Path | None, UNSAID] = None
+    """Folder of the experiments that results belong to. If left out: the one beside the package."""
 
     def __post_init__(self) -> None:
         remedy = "gradflow report gradflow-run, or gradflow report basins.nc."

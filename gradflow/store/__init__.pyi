@@ -4,6 +4,7 @@ from .basins import save_basins as save_basins
 from .basins import to_dataset as to_dataset
 from .files import load as load
 from .files import save as save
+from .paths import ESTIMATE as ESTIMATE
 from .paths import check_writable as check_writable
 from .paths import write_text as write_text
 from .trees import SCHEMA as SCHEMA

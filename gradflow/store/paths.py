@@ -15,6 +15,9 @@ from typing import Any
 
 from gradflow import checks
 
+ESTIMATE = "estimate.nc"
+"""The results file in the folder of ``gradflow basins --folder``."""
+
 
 def check_writable(path: str | os.PathLike[str], overwrite: bool = False, name: str = "path") -> Path:
     """`path`, checked to be a place where a results file can be written; to be called before anything is computed.
