@@ -5,11 +5,12 @@ and the second step of the ladder of critical values, and what does it wait at i
 Prediction: near the origin the flow is homogeneous of degree H, so the first escape takes a time proportional to
 ``scale^-(H-1)`` for H >= 2, and ``log(1/scale) / s_1`` plus a constant for H = 1; the second step has the same power,
 and ``log(1/scale) / s_2`` for H = 1. Between the steps the loss rests at the critical value ``s_2^2 / 2`` and nowhere
-else: the staircase of paper 003, Lemma 2. For H = 1 that plateau is short: with r = s_2 / s_1 the loss misses it by a
-power ``4 (1 - r) / (2 + r)`` of the scale, 0.8 here. A balanced chain of width one has a closed form.
+else: the staircase of paper 003, Lemma 2. A balanced chain of width one has a closed form.
 Method: hidden widths 4, X = I, Y = diag(2, 1); several fixed Gaussian W; scales from large to small. Times are those at
 which the loss crosses the middle between neighbouring critical values; the plateau's level is the loss where the
 gradient is smallest between the two crossings. Powers are local slopes between the two smallest scales, medians over W.
+Found: for H = 1 the plateau is too short for its critical value to be reached: with r = s_2 / s_1 the loss misses it by
+a power ``4 (1 - r) / (2 + r)`` of the scale, 0.8 here (two coupled exponentials), which is what is judged since.
 Cost: a minute on one core.
 Source: paper 003, section 4, and math.md, part I, section 9 (escape time); Saxe, McClelland and Ganguli 2014 (H = 1).
 

@@ -20,7 +20,9 @@ examples:
   gradflow run --data FILE.npz --task autoencoder --hidden 3 --scale 0.01
   gradflow run --data teacher_student --teacher-widths 8 2 4 --hidden 6 --flow reduced
   gradflow run --print-config > run.toml; gradflow run --config run.toml --seed 7
-  gradflow run --list                      experiments; `gradflow run NAME --help` tells of them
+  gradflow run --list                      experiments, one question each
+  gradflow run --all --tiny                all of them, in a quick version
+  gradflow run NAME --help                 their options: --tiny, --set, --judge, --out
 
 The results are one file, study.nc, that gradflow.store.load or any NetCDF reader opens.
 """,

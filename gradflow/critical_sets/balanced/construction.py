@@ -28,10 +28,9 @@ def construct(
 ) -> Layers:
     """A critical point ``(W_1, W_2)`` of the regularised shallow loss that captures the given pattern.
 
-    Weighted: the columns of ``(Wt_2; (Wt_1 R)^T)`` are ``sqrt(lambda) (P_b c; Q_b c)`` for the columns c of each
-        group's
-    frame. Unweighted: ``Wt_2 Wt_1`` is the balanced factorisation of ``Pi T R^+``, Pi the projector on the captured
-    ``P_b c``.
+    Weighted: the columns of ``(Wt_2; (Wt_1 R)^T)`` are ``sqrt(lambda) (P_b c; Q_b c)`` for the columns c of the frame
+    of each group. Unweighted: ``Wt_2 Wt_1`` is the balanced factorisation of ``Pi T R^+``, Pi the projector on the
+    captured ``P_b c``.
 
     Args:
         problem: ``Regression(Linear((d_0, d_1, d_2)), X, Y, regularizer=Balance(mu, X))``, or with ``Balance(mu)``.
@@ -47,8 +46,8 @@ def construct(
     Accuracy: the gradient is zero to rounding, ``1e-15 * mu * ||W||^3`` and the like.
 
     Source: paper 001, Lemma 1, eq. (10), with the corrections "for some SVD of Ytilde" (a free rotation inside groups
-        of
-    equal singular values) and zero columns up to d_1; X may be rank deficient. Unweighted: eq. (6), by the same proof.
+    of equal singular values) and zero columns up to d_1; X may be rank deficient. Unweighted: eq. (6), by the same
+    proof.
     """
     setting = balanced_setting(problem)
     counts = checked_counts(setting, counts)
