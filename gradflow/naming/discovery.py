@@ -91,7 +91,7 @@ def discovery(problem: AbstractProblem, known: Known | None = None, tolerance: f
         problem: any problem.
         known: critical points by name. An endpoint gets a name when its features agree; so for networks all images
             under their symmetries get it, and for a point of a continuum the whole continuum does.
-        tolerance: relative, see :class:`gradflow.naming.Features`.
+        tolerance: relative, see :class:`gradflow.naming.groups.Features`.
 
     Raises:
         InputError: a known point that is not critical, on a kink, or the same limit as another one.
