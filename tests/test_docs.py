@@ -4,7 +4,9 @@ That the pages build without a warning and that their blocks print what is shown
 asked for anything: addresses of other sites are looked at, not visited.
 """
 
+import ast
 import importlib.util
+import pkgutil
 import re
 import sys
 from pathlib import Path
@@ -17,8 +19,10 @@ DOCS = ROOT / "docs"
 INCLUDED = "statements.md"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
 OTHERS = sorted([*ROOT.glob("*.md"), *(ROOT / "benchmarks").rglob("*.md")])
+MODULES = sorted((ROOT / "gradflow").rglob("*.py"))
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 TOCTREE = re.compile(r"^:::\{toctree\}\n(?P<body>.*?)^:::$", re.DOTALL | re.MULTILINE)
+ROLE = re.compile(r":(?:mod|func|class|data|meth|attr|exc):`(?:[^`<]*<)?[~.]?([\w.]+)>?`")
 INCLUDE = re.compile(r"^:::\{include\} (?P<file>\S+)\n(?P<options>(?::.*\n)*):::$", re.MULTILINE)
 
 
@@ -83,6 +87,40 @@ def is_address(text):
     )
 
 
+def defined_in(body, prefix):
+    """The dotted names that the statements define: functions, classes with what is in them, and variables."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield f"{prefix}.{node.name}"
+            yield from defined_in(node.body if isinstance(node, ast.ClassDef) else [], f"{prefix}.{node.name}")
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (f"{prefix}.{target.id}" for target in targets if isinstance(target, ast.Name))
+
+
+@pytest.fixture(scope="module")
+def endings():
+    """`critical_points.classify`, `classify`, ...: how a docstring may call what the library defines."""
+    names = set()
+    for path in MODULES:
+        module = place_of(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        names |= {module, *defined_in(ast.parse(path.read_text()).body, module)}
+    return {".".join(name.split(".")[first:]) for name in names for first in range(name.count(".") + 1)}
+
+
+def unknown_references(text, endings):
+    """Targets of :func:`...` and its like that are neither an ending of a name of the library nor can be imported."""
+    return [target for target in ROLE.findall(text) if target not in endings and not can_be_imported(target)]
+
+
+def can_be_imported(target):
+    try:
+        pkgutil.resolve_name(target)
+    except (AttributeError, ImportError):
+        return False
+    return True
+
+
 def test_every_page_is_reached_from_the_first_one_and_only_once():
     reached, waiting = [], [DOCS / "index.md"]
     while waiting:
@@ -105,6 +143,17 @@ def test_a_broken_link_is_found(tmp_path, target):
     good = "[a](page.md#the-2-wells) [b](#the-2-wells) [c](https://a.bc/d?e=f#g) `[d](code.md)`"
     page.write_text(f"## The 2 `wells`:\n{good} [e]({target})")
     assert broken_links(page) == [target]
+
+
+def test_references_in_docstrings_name_what_there_is(endings):
+    unknown = {place_of(path): unknown_references(path.read_text(), endings) for path in MODULES}
+    assert {place: targets for place, targets in unknown.items() if targets} == {}
+
+
+@pytest.mark.parametrize("target", ["gone", "gradflow.integrat", "gradflow.curvature.QuadraticModel.gone", "nowhere.x"])
+def test_a_reference_to_nothing_is_found(target, endings):
+    good = ":func:`gradflow.integrate` :meth:`QuadraticModel.creep` :mod:`~gradflow.kinks` :class:`a bowl <Landscape>`"
+    assert unknown_references(f"{good} :func:`{target}`", endings) == [target]
 
 
 @pytest.mark.parametrize("page", sorted((DOCS / "theory").glob("*.md")), ids=name_of)
