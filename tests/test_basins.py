@@ -294,3 +294,18 @@ def test_bins_of_times_hold_their_centres():
     np.testing.assert_array_equal(time_bins(inside), np.arange(1, NUM_BINS - 1))
     assert time_bins(np.array([0.0, np.inf])).tolist() == [0, NUM_BINS - 1]
     assert MAX_ROUNDS >= 4
+
+
+def test_a_stiff_flow_is_followed_by_a_solver_that_is_stable_at_every_step():
+    flow = gf.GradientFlow(gf.Landscape(lambda p: 0.25 * (p[0] ** 2 - 1) ** 2 + 5e6 * p[1] ** 2))
+    sampler = gf.samplers.Box((-2.0, -1.0), (2.0, 1.0))
+    settings = {"max_steps": 1000, "num_rechecked": 0, "progress": False, "keep_codes": True}
+    explicit = gf.estimate_basins(flow, sampler, 0, 40, **settings)
+    assert explicit.undetermined == 40  # out of steps, and said to be
+    estimate = gf.estimate_basins(flow, sampler, 0, 40, solver="rodas4", **settings)
+    assert estimate.undetermined == 0 and estimate.facts["solver"] == "rodas4"
+    ends = [estimate.ends[code] for code in estimate.codes]
+    starts = sampler.starts(0, np.arange(40))
+    assert [np.sign(end[0]) for end in ends] == np.sign(starts[:, 0]).tolist()
+    with pytest.raises(InputError, match="`solver` must be a known name, but got .dopri5."):
+        gf.estimate_basins(flow, sampler, 0, 40, solver="dopri5")

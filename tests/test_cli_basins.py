@@ -49,6 +49,7 @@ def test_names_and_defaults_are_those_of_the_modules_that_own_them():
     names = set(typing.get_args(basin_settings.ProblemName))
     assert names - {"example1", "double_well_3d"} == set(model_problems.names())
     assert typing.get_args(basin_settings.Activation) == activations.NAMES
+    assert typing.get_args(basin_settings.LaneSolver) == estimating.SOLVERS
     assert {*LAWS, "gaussian"} == set(initial_laws.LAWS)
     following = BasinSettings().following
     assert (following.rtol, following.max_steps) == (batches.DEFAULT_RTOL, batches.DEFAULT_MAX_STEPS)

@@ -466,3 +466,17 @@ def test_cells_are_text_and_not_markup(capsys):
 def test_the_names_that_scripts_import_are_there():
     assert set(reporting.__all__) <= set(dir(reporting))
     assert "print_table" in reporting.__all__
+
+
+def test_events_that_were_met_are_told_in_summaries_and_pages_and_others_are_not():
+    flow = gf.GradientFlow(gf.Landscape(lambda p: 0.5 * (p[0] ** 2 + p[1] ** 2)))
+    level = gf.events.loss_level(flow.problem, 0.125)
+    told = gf.study(flow, np.array([1.0, 0.0]), events=[level])
+    text = printed(told)
+    assert "Events met" in text and "loss" in text and "0.6931471" in text  # log 2
+    assert "0.6931471" in gf.html.report(told, interactive=False)
+    without = dataclasses.replace(told, trajectory=dataclasses.replace(told.trajectory, events=()))
+    assert "Events met" not in printed(without)
+    many = dataclasses.replace(told.trajectory, events=told.trajectory.events * 25)
+    assert len(reporting.event_rows(many)) == 20 and "And 5 more" in reporting.more_events(many)
+    assert "And 5 more" in printed(dataclasses.replace(told, trajectory=many))

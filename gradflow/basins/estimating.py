@@ -35,10 +35,13 @@ CHUNK_WORK = 2**19
 """Parameters per chunk, about: 16 384 starts of up to 32 parameters, 4096 of a hundred."""
 
 FEWEST, MOST = 256, 16_384
+SOLVERS = ("tsit5", "rodas4", "rodas5p", "kvaerno5", "gauss4", "rkc2")
+"""Solvers of lanes: the explicit one, and those that are stable at every step."""
+
 KEEP_CODES = 1_000_000
 """Runs of at most so many starts keep the class of every start unless told otherwise."""
 
-_SHOWN = ("num_samples", "t1", "rtol", "atol", "max_steps", "chunk_size")
+_SHOWN = ("num_samples", "t1", "rtol", "atol", "max_steps", "solver", "chunk_size")
 
 
 @in_double
@@ -63,6 +66,7 @@ def estimate_basins(
     engine: AbstractEngine | None = None,
     folder: Any = None,
     kernel: str = "auto",
+    solver: str = "tsit5",
     chunk_size: int | None = None,
     progress: bool = True,
 ) -> BasinEstimate:
@@ -87,7 +91,8 @@ def estimate_basins(
         keep_codes: keep the class of every start; default for up to a million.
         engine: where chunks run; default threads, one for each core. See :mod:`gradflow.engines`.
         folder: keeps finished chunks; the same call goes on from there.
-        kernel: see :class:`gradflow.ensemble.Ensemble`.
+        kernel, solver: see :class:`gradflow.ensemble.Ensemble`. A flow that takes Tsit5 tens of thousands of steps to
+            its limits is stiff: name "rodas5p" then.
         chunk_size: starts in a chunk; changes no label and no count.
         progress: show a bar.
 
@@ -101,7 +106,7 @@ def estimate_basins(
     """
     begun = time.monotonic()
     plan = _plan(flow, sampler, key, num_samples, t1, rtol, atol, grad_tol, max_norm, max_steps, known, tolerance,
-                 kernel, chunk_size)  # fmt: skip
+                 kernel, solver, chunk_size)  # fmt: skip
     checks.require(
         half_width is None or sampler.num_replicates == 1, "half_width", "be left out with a design of replicates",
         half_width,
@@ -139,7 +144,7 @@ def estimate_basins(
 def _plan(
     flow: Any, sampler: Any, key: Any, num_samples: Any, t1: float, rtol: float, atol: float | None,
     grad_tol: float | None, max_norm: float | None, max_steps: int, known: Any, tolerance: float, kernel: str,
-    chunk_size: int | None,
+    solver: str, chunk_size: int | None,
 ) -> Plan:  # fmt: skip
     checks.require(
         isinstance(flow, AbstractFlow), "flow", "be a flow", type(flow).__name__, "Use GradientFlow(problem)."
@@ -171,6 +176,7 @@ def _plan(
         rtol=rtol, atol=1e-3 * rtol if atol is None else atol,
         grad_tol=None if grad_tol is None else checks.real("grad_tol", grad_tol, above=0.0),
         max_norm=max_norm, max_steps=max_steps, known=known, tolerance=tolerance, kernel=kernel,
+        solver=checks.choice("solver", solver, SOLVERS),
         chunk_size=fitting if chunk_size is None else checks.integer("chunk_size", chunk_size),
     )  # fmt: skip
 

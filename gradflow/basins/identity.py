@@ -32,6 +32,7 @@ def identity(plan: Plan) -> dict[str, Any]:
         "max_steps",
         "tolerance",
         "kernel",
+        "solver",
         "chunk_size",
     )
     starts = plan.sampler.starts(plan.key, np.arange(min(_PROBES, plan.sampler.size or _PROBES)))

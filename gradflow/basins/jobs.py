@@ -53,6 +53,7 @@ class Plan:
     known: Any
     tolerance: float
     kernel: str
+    solver: str
     chunk_size: int
 
 
@@ -142,7 +143,7 @@ class BasinJob:
 def make_follower(plan: Plan) -> Follower:
     """The compiled parts of a plan."""
     like = plan.sampler.starts(plan.key, np.zeros(1, np.int64))
-    ensemble = Ensemble(plan.flow, _first(like), plan.kernel)
+    ensemble = Ensemble(plan.flow, _first(like), plan.kernel, solver=plan.solver, rtol=plan.rtol)
     most = PILOT if plan.sampler.size is None else min(PILOT, plan.sampler.size)
     pilot = ensemble.flatten(plan.sampler.starts(plan.key, np.arange(most)))
     quiet = plan.grad_tol if plan.grad_tol is not None else gradient_level(plan.flow, ensemble, pilot)

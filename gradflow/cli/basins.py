@@ -104,6 +104,7 @@ def _estimated(
                 estimate = estimate_basins(
                     GradientFlow(problem), sampler, settings.sampling.seed, num_samples, chosen.t1, rtol=chosen.rtol,
                     atol=chosen.atol, grad_tol=chosen.grad_tol, max_norm=chosen.max_norm, max_steps=chosen.max_steps,
+                    solver=chosen.solver,
                     level=chosen.level, half_width=chosen.half_width, num_rechecked=min(chosen.rechecked, num_samples),
                     engine=engine, folder=place, keep_codes=True if num_samples <= MAX_MAPPED else None,
                 )  # fmt: skip

@@ -52,7 +52,7 @@ def _point(point: CriticalPoint) -> tuple[str, list[Block]]:
 
 def _trajectory(trajectory: Trajectory) -> tuple[str, list[Block]]:
     passages = results.passage_blocks(trajectory) if trajectory.passages else []
-    return "", [*results.trajectory_blocks(trajectory), *passages]
+    return "", [*results.trajectory_blocks(trajectory), *passages, *results.event_blocks(trajectory)]
 
 
 def _study(study: Study) -> tuple[str, list[Block]]:

@@ -137,7 +137,9 @@ def _study_page(study: Study, scene: Scene | Missing) -> Page:
     spectrum = results.spectrum_line(study.point)
     sections = [
         Section("ran", "What ran", [Facts("The problem and how it was integrated", said.setup)]),
-        Section("happened", "What happened", [Facts("How the run went", said.outcome), study_picture(study)]),
+        Section("happened", "What happened", [
+            Facts("How the run went", said.outcome), *results.event_blocks(study.trajectory), study_picture(study),
+        ]),
         Section("promises", "Promised before integrating", promises or [Sentence("Nothing is promised.")]),
         Section("checks", "Promised against observed", [results.check_table(study), Sentence(said.verdict)]),
         Section("invariants", "Conserved quantities", results.invariant_blocks(study)),
@@ -145,7 +147,7 @@ def _study_page(study: Study, scene: Scene | Missing) -> Page:
         Section("endpoint", "Where it ended", [Facts("Endpoint, refined and classified", said.endpoint + spectrum)]),
         Section("rate", "How fast it converged", [Facts("Observed and certified", said.rate)]),
         Section("origin", "Configuration and provenance", _origin(study.settings, study.provenance)),
-    ]
+    ]  # fmt: skip
     reasons = []
     if study.flow is None:
         reasons.append("The loss function itself is not in the file; everything above is from numbers that are.")

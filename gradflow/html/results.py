@@ -113,6 +113,18 @@ def passage_blocks(trajectory: Trajectory) -> list[Block]:
     return blocks
 
 
+def event_blocks(trajectory: Trajectory) -> list[Block]:
+    """Events that were asked for and met; nothing where there is none."""
+    rows, more = reporting.event_rows(trajectory), reporting.more_events(trajectory)
+    if not rows:
+        return []
+    columns = tuple(rows[0])
+    table = Table(
+        "Events met, in flow time", columns, tuple(tuple(row.values()) for row in rows), ("at t", "left of it")
+    )
+    return [table] + [Sentence(more, FAINT)] * bool(more)
+
+
 def point_blocks(point: CriticalPoint) -> list[Block]:
     """A classified state: kind, captured set, Hessian."""
     lines: list[tuple[str, Cell]] = [

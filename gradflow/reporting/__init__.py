@@ -16,7 +16,7 @@ from gradflow.reporting.basins import (
     is_sample,
 )
 from gradflow.reporting.printing import MAX_WIDTH, print_summary, print_table, show
-from gradflow.reporting.summaries import summary
+from gradflow.reporting.summaries import event_rows, more_events, summary
 from gradflow.reporting.tables import markdown, row_of, table_of
 from gradflow.reporting.verdicts import COLUMNS as VERDICT_COLUMNS
 from gradflow.reporting.verdicts import as_data as verdict_data
@@ -33,8 +33,10 @@ __all__ = [
     "basin_rows",
     "basin_text",
     "basin_title",
+    "event_rows",
     "is_sample",
     "markdown",
+    "more_events",
     "print_summary",
     "print_table",
     "row_of",

@@ -37,6 +37,7 @@ from gradflow.reporting.words import (
 )
 from gradflow.status import Status
 from gradflow.studies import Study
+from gradflow.trajectories import Trajectory
 
 PROMISES = {
     "boundedness": ("||params(t)|| never exceeds R = {}", "R"),
@@ -64,6 +65,7 @@ def summary(study: Study) -> RenderableType:
         *_section("Where it ended", _grid(endpoint_of(study))),
         *_section("How fast it converged", _grid(rate_of(study))),
         *_section("Stays near saddles on the way", _passages(study)),
+        *(_section("Events met", *_events(study.trajectory)) if study.trajectory.events else ()),
         Text(),
         verdict_of(study),
         Text(_origin(study.provenance), style=FAINT),
@@ -286,6 +288,35 @@ def _passages(study: Study) -> RenderableType:
         )
     note = Text("Not resolved: the start is on the stable manifold to tolerance; rounding chose where to go on.")
     return Group(table_of(rows), Padding(note, (0, 0, 0, 2))) if unresolved else table_of(rows)
+
+
+MOST_EVENTS = 20
+"""Events listed one by one; of more, how many there are."""
+
+
+def event_rows(trajectory: Trajectory) -> list[dict[str, str]]:
+    """The first :data:`MOST_EVENTS` events that a run met, in order of time."""
+    return [
+        {
+            "event": one.name if one.entry == 0 else f"{one.name} [{one.entry}]",
+            "at t": number(one.time, 10),
+            "its guard": "rises" if one.is_rising else "falls",
+            "left of it": number(one.residual, 2),
+        }
+        for one in trajectory.events[:MOST_EVENTS]
+    ]
+
+
+def more_events(trajectory: Trajectory) -> str:
+    """How many events :func:`event_rows` leaves out, in a sentence; empty when none."""
+    left = len(trajectory.events) - MOST_EVENTS
+    return f"And {left} more, in trajectory.events." if left > 0 else ""
+
+
+def _events(trajectory: Trajectory) -> list[RenderableType]:
+    rows = [{"  event": "  " + row.pop("event")} | row for row in event_rows(trajectory)]
+    more = more_events(trajectory)
+    return [table_of(rows)] + [Padding(Text(more), (0, 0, 0, 2))] * bool(more)
 
 
 def verdict_of(study: Study) -> Text:

@@ -26,6 +26,7 @@ Activation = Literal[
     "relu_squared"
 ]  # fmt: skip
 TableFormat = Literal["table", "markdown", "json"]
+LaneSolver = Literal["tsit5", "rodas4", "rodas5p", "kvaerno5", "gauss4", "rkc2"]
 
 NUM_PARAMS = {"example1": 4, "double_well_3d": 3, "long_excursion": 3}
 """Parameters of the named problems; all others have two."""
@@ -139,6 +140,9 @@ class FollowingSettings:
 
     max_steps: int = 100_000
     """Largest number of steps tried for one start."""
+
+    solver: LaneSolver = "tsit5"
+    """What steps the starts. Where Tsit5 takes tens of thousands of steps the flow is stiff: rodas5p."""
 
     level: float = 0.95
     """Confidence level of all intervals."""
