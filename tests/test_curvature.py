@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import compiling
 import constructed_points
 import jax
 import jax.numpy as jnp
@@ -265,12 +266,23 @@ def test_curvature_takes_any_pytree():
     assert curvature.newton_distance(bowl, params) == pytest.approx(np.sqrt(4.25), rel=1e-13)
 
 
+def test_programs_are_counted():
+    with compiling.counted() as programs:
+        for _ in range(2):
+            jax.jit(_tripled)(np.ones(7))
+    assert len(programs) == 1
+
+
+def _tripled(vector):
+    return 3 * vector
+
+
 def test_states_of_one_shape_share_one_compiled_product(large):
     problem, params, _ = large
     curvature.lowest_eigenvalue(problem, params)
-    before = curvature.hessians._compiled_product._cache_size()
-    curvature.lowest_eigenvalue(problem, tuple(2 * layer for layer in params))
-    assert curvature.hessians._compiled_product._cache_size() == before
+    with compiling.counted() as programs:
+        curvature.lowest_eigenvalue(problem, tuple(2 * layer for layer in params))
+    assert programs == []
 
 
 def test_results_are_double_precision_and_the_configuration_is_left_alone(large):
