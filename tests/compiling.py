@@ -1,4 +1,4 @@
-"""Counts what JAX compiles, by its own monitoring; a program read from a cache on disk counts, one in memory does not."""
+"""Counts what JAX compiles, by its own monitoring; a program read from disk counts, one in memory does not."""
 
 import contextlib
 
