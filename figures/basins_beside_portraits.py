@@ -100,9 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Draws basin maps beside phase portraits.")
     parser.add_argument("-o", "--out", default="basins_beside_portraits.pdf", help="picture: .pdf, .png or .svg")
     parser.add_argument("--planes", type=Path, help="file to draw from or, where it is missing, to keep the planes in")
+    parser.add_argument("--dpi", type=float, default=300.0, help="dots per inch of a .png")
     chosen = parser.parse_args(arguments)
     try:
-        written = plotting.save_figure(page(panels(chosen.planes)), chosen.out)
+        written = plotting.save_figure(page(panels(chosen.planes)), chosen.out, dpi=chosen.dpi)
     except (checks.InputError, OSError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, checks.InputError) else 4

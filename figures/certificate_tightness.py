@@ -27,11 +27,11 @@ LIMITS = {"balanced": 1.2, "gaussian": 2.0, "heterogeneous": 2.0}
 def page(results: xr.Dataset) -> Figure:
     """A panel for each law, with one vertical axis for all."""
     laws = list(dict.fromkeys(results["law"].values.tolist()))
-    sheet = drawing.Sheet(1, len(laws), aspect=0.8, sharey=True)
+    sheet = drawing.Sheet(1, len(laws), aspect=0.85, sharey=True)
     ratios = np.concatenate([results[name].values for name in BOUNDS])
     for law in laws:
         panel = sheet.panel(f"{law} starts").logarithmic("y")
-        panel.label("hidden layers $H$", "certified radius / observed sup$||W||$" if law == laws[0] else "")
+        panel.label("hidden layers $H$", "radius / observed sup$||W||$" if law == laws[0] else "")
         low, high = min(0.8, np.nanmin(ratios) / 1.1), np.nanmax(ratios) * 1.3
         panel.ax.set_ylim(low, high)
         _bounds(panel, results.sel(network=results["law"] == law))

@@ -28,7 +28,8 @@ def page(results: xr.Dataset) -> Figure:
 def _ratios(panel: drawing.Panel, results: xr.Dataset) -> None:
     panel.logarithmic().label("condition number of $X$", "lowest eigenvalue / certified bound")
     ratio = (results["lowest"] / results["bound"]).values
-    panel.ax.set_ylim(min(0.7, np.nanmin(ratio) / 1.2) if np.nanmin(ratio) > 0 else 1e-3, np.nanmax(ratio) * 1.5)
+    seen = ratio[np.isfinite(ratio) & (ratio > 0)]
+    panel.ax.set_ylim(0.7 * seen.min(initial=1.0), 1.5 * seen.max(initial=1.0))
     looks = drawing.looks(results["term"].values.tolist())
     for term, look in looks.items():
         chosen = (results["term"] == term).values

@@ -25,7 +25,7 @@ FLOWS = {
 def page(results: xr.Dataset) -> Figure:
     """Three panels for each network."""
     networks = list(dict.fromkeys(results["network"].values.tolist()))
-    sheet = drawing.Sheet(len(networks), 3, aspect=0.66)
+    sheet = drawing.Sheet(len(networks), 3, aspect=0.66 if len(networks) > 1 else 0.95)
     for network in networks:
         group = results.sel(case=results["network"] == network).sortby("eta")
         _distances(sheet.panel(f"{network}: distance"), group)

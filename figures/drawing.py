@@ -23,8 +23,8 @@ from gradflow import checks, laboratory, plotting
 from gradflow.plotting.axes import log_ticks, note, number
 from gradflow.plotting.styles import GREY, OKABE_ITO, REFERENCE_DASH, series_styles
 
-BELOW, ABOVE, MISSING = "v", "^", "$?$"
-"""Markers at an edge: what is 0 or negative on a logarithmic axis, what lies beyond the top, what has no value."""
+BELOW, ABOVE, LEFT, MISSING = "v", "^", "<", "$?$"
+"""Markers at an edge: 0 or negative on a logarithmic axis, beyond the top, the same on the left, without a value."""
 
 WRONG = {"color": OKABE_ITO["vermillion"], "marker": "X", "markersize": 6.0, "zorder": 6}
 """The look of what a prediction excludes."""
@@ -105,7 +105,7 @@ class Panel:
     def __init__(self, ax: Axes, letter: str, text: str):
         self.ax, self.text = ax, f"$\\mathbf{{{letter}}}$   {text}" if letter else text
         self.keys: list[Any] = []
-        self.edges: dict[str, tuple[int, str]] = {}
+        self.edges: dict[tuple[str, str], int] = {}
 
     def label(self, x: str, y: str) -> "Panel":
         """Names the axes."""
@@ -122,41 +122,61 @@ class Panel:
     def points(self, x: Any, y: Any, label: str = "", missing: str = "undetermined", **look: Any) -> None:
         """Markers at measured values; a line joins them where `look` has a linestyle.
 
-        A y without a place on the axis is marked at its edge: "?" where it is NaN (`missing` says what that means), a
+        What has no place on an axis is marked at its edge: "?" where it is NaN (`missing` says what that means), a
         triangle where it is infinite, or not positive on a logarithmic axis.
         """
         x, y = np.broadcast_arrays(np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel())
         look = {"linestyle": "none", "marker": "o", "zorder": 4} | look
-        is_log = self.ax.get_yscale() == "log"
-        is_low = (y <= 0) if is_log else y == -np.inf
-        is_shown = np.isfinite(y) & ~is_low
+        is_far_left, is_far_down = self._is_low(x, "x"), self._is_low(y, "y")
+        is_shown = np.isfinite(x) & np.isfinite(y) & ~is_far_left & ~is_far_down
         self.ax.plot(x[is_shown], y[is_shown], **look)
         if label and not np.isnan(y).all():
             self.key(label, **look)
-        at_edge = (
+        self._keep_range(x, y)
+        color, low = look.get("color", "black"), "0 or less"
+        for chosen, marker, height, words in (
             (np.isnan(y), MISSING, 0.04, missing),
-            (is_low, BELOW, 0.02, "0 or less" if is_log else "minus infinity"),
+            (is_far_down, BELOW, 0.02, low if self.ax.get_yscale() == "log" else "minus infinity"),
             (y == np.inf, ABOVE, 0.98, "infinite"),
-        )
-        for chosen, marker, height, words in at_edge:
-            if chosen.any():
-                self._at_edge(x[chosen], marker, height, words, look.get("color", "black"))
+        ):
+            if (chosen := chosen & np.isfinite(x) & ~is_far_left).any():
+                self._at_edge(x[chosen], np.full(chosen.sum(), height), marker, words, color)
+        for chosen, marker, words in ((np.isnan(x), MISSING, missing), (is_far_left, LEFT, low)):
+            if (chosen := chosen & np.isfinite(y) & ~is_far_down).any():
+                self._at_edge(np.full(chosen.sum(), 0.02), y[chosen], marker, words, color, axis="y")
+
+    def _is_low(self, values: np.ndarray, axis: str) -> np.ndarray:
+        scale = self.ax.get_xscale() if axis == "x" else self.ax.get_yscale()
+        return np.asarray(values <= 0 if scale == "log" else values == -np.inf)
+
+    def _keep_range(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Gives a logarithmic axis on which nothing has a place yet a range around 1."""
+        limits = self.ax.dataLim
+        nothing = (self.ax.get_xscale() == "log" and np.isinf(limits.minposx),
+                   self.ax.get_yscale() == "log" and np.isinf(limits.minposy))  # fmt: skip
+        if any(nothing):
+            places = [1.0 if is_empty else float(np.nanmin(values, initial=1.0, where=np.isfinite(values)))
+                      for is_empty, values in zip(nothing, (x, y), strict=True)]  # fmt: skip
+            self.ax.update_datalim([places], updatex=nothing[0], updatey=nothing[1])
 
     def beyond(self, x: Any, words: str, **look: Any) -> None:
         """Hollow triangles at the top edge for values that are only known to lie beyond it."""
-        self._at_edge(np.asarray(x, dtype=float), ABOVE, 0.98, words, look.get("color", "black"))
+        x = np.asarray(x, dtype=float)
+        self._at_edge(x, np.full(len(x), 0.98), ABOVE, words, look.get("color", "black"))
 
-    def _at_edge(self, x: np.ndarray, marker: str, height: float, words: str, color: Any) -> None:
+    def _at_edge(self, x: np.ndarray, y: np.ndarray, marker: str, words: str, color: Any, axis: str = "x") -> None:
+        """Marks at an edge of the axes; along `axis` the places are those of the data."""
+        transform = self.ax.get_xaxis_transform() if axis == "x" else self.ax.get_yaxis_transform()
         size = 6.0 if marker == MISSING else 4.5
         face = color if marker == MISSING else "white"
-        self.ax.plot(x, np.full(len(x), height), linestyle="none", marker=marker, markersize=size, color=color,
-                     markerfacecolor=face, markeredgewidth=0.5 if marker == MISSING else 0.9, clip_on=False,
-                     transform=self.ax.get_xaxis_transform(), zorder=7)  # fmt: skip
+        self.ax.plot(x, y, linestyle="none", marker=marker, markersize=size, color=color, markerfacecolor=face,
+                     markeredgewidth=0.5 if marker == MISSING else 0.9, clip_on=False, transform=transform,
+                     zorder=7)  # fmt: skip
         self.at_edge(words, marker, len(x))
 
     def at_edge(self, words: str, marker: str, num: int = 1) -> None:
         """Counts values that are drawn at an edge, for the legend."""
-        self.edges[words] = (self.edges.get(words, (0, ""))[0] + num, marker)
+        self.edges[words, marker] = self.edges.get((words, marker), 0) + num
 
     def line(self, x: Any, y: Any, label: str = "", **look: Any) -> None:
         """A predicted curve."""
@@ -229,14 +249,14 @@ class Panel:
         return self.keys + [
             Line2D([], [], linestyle="none", marker=marker, color="black", markersize=5.0, label=f"{words}: {num}",
                    markerfacecolor="black" if marker == MISSING else "white", markeredgewidth=0.6)
-            for words, (num, marker) in self.edges.items()
+            for (words, marker), num in self.edges.items()
         ]  # fmt: skip
 
     def take_keys(self, other: "Panel") -> None:
         """Adds the keys of another panel, those that are not here already."""
         known = [one.get_label() for one in self.keys]
         self.keys += [one for one in other.keys if one.get_label() not in known]
-        for words, (num, marker) in other.edges.items():
+        for (words, marker), num in other.edges.items():
             self.at_edge(words, marker, num)
 
     def num_columns(self) -> int:
@@ -276,11 +296,11 @@ def counted(values: Any, total: Any, words: str) -> str:
 
 
 def signed(figure: Figure, results: xr.Dataset) -> Figure:
-    """`figure` with a line below that names the experiment and says how many of its predictions agree."""
+    """`figure` with a line above that names the experiment and says how many of its predictions agree."""
     name = results.attrs["experiment"]
     found = laboratory.judged(laboratory.load_experiment(name), results)
     text = f"gradflow run {name}: predictions {laboratory.tally(found)}. Everything is dimensionless."
-    figure.supxlabel(text, x=0.01, ha="left", fontsize="small", color=GREY)
+    figure.suptitle(text, x=0.01, ha="left", fontsize="small", color=GREY)
     return figure
 
 
@@ -290,11 +310,12 @@ def command(page: Callable[[xr.Dataset], Figure], about: str, arguments: Sequenc
     parser = argparse.ArgumentParser(description=summary)
     parser.add_argument("results", help="what `gradflow run NAME --out FOLDER` saved: FOLDER/NAME.nc")
     parser.add_argument("-o", "--out", required=True, help="picture to write: .pdf, .png or .svg")
+    parser.add_argument("--dpi", type=float, default=300.0, help="dots per inch of a .png")
     chosen = parser.parse_args(arguments)
     try:
         results = laboratory.load_results(chosen.results)
         with plotting.style():
-            written = plotting.save_figure(signed(page(results), results), chosen.out)
+            written = plotting.save_figure(signed(page(results), results), chosen.out, dpi=chosen.dpi)
     except (checks.InputError, OSError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, checks.InputError) else 4

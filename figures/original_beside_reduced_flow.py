@@ -45,6 +45,9 @@ def _curves(panel: drawing.Panel, results: xr.Dataset) -> None:
         for flow, dash, width in (("original", "-", 1.2), ("reduced", ":", 2.4)):
             values = share.sel(power=power, flow=flow).values[1:]
             shown = np.where(values > 1e-9, values, np.nan)
+            gaps = np.isnan(values)
+            if gaps.any():
+                panel.points(times[gaps], values[gaps], missing="no loss at a time")
             panel.ax.plot(times, shown, color=color if flow == "original" else OKABE_ITO["orange"], linestyle=dash,
                           linewidth=width, zorder=3 if flow == "original" else 2)  # fmt: skip
         panel.key(f"original, $p={power:g}$", color=color, linestyle="-")

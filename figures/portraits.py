@@ -29,7 +29,7 @@ LEVELS: dict[str, tuple[float, ...]] = {
 
 
 FORMATS = ("pdf", "png")
-"""What keeps the date out of a picture, by format, so that the same planes give the same bytes."""
+"""Formats whose files are the same to the byte when they are drawn again."""
 
 
 def planes() -> Any:
@@ -94,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--compute", action="store_true", help="compute the planes into the file instead of drawing it")
     parser.add_argument("--only", metavar="NAME", help="one page, or one panel to compute")
     parser.add_argument("--format", default="pdf", choices=FORMATS)
+    parser.add_argument("--dpi", type=float, default=300.0, help="dots per inch of a .png")
     chosen = parser.parse_args(arguments)
     path = Path(chosen.planes)
     try:
@@ -106,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             pages = {chosen.only: pages[checks.choice("--only", chosen.only, pages)]}
         for page, panels in pages.items():
             target = Path(chosen.out) / f"portraits_{page}.{chosen.format}"
-            print(plotting.save_figure(draw(panels), target))
+            print(plotting.save_figure(draw(panels), target, dpi=chosen.dpi))
     except (checks.InputError, OSError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, checks.InputError) else 4

@@ -3,7 +3,8 @@
 RESULTS is a folder with one file for each experiment (``NAME.nc``, as ``gradflow run --all --out RESULTS`` leaves them)
 and the planes of the portraits (``portraits.nc``, by ``figures/portraits.py --compute``). A script ``figures/NAME.py``
 draws ``RESULTS/NAME.nc`` into ``FOLDER/NAME.pdf``; those that take other arguments are listed here. With ``--check``
-nothing in FOLDER is changed: everything is drawn elsewhere, and every picture whose bytes differ is named.
+nothing in FOLDER is changed: everything is drawn elsewhere, and every picture whose bytes differ is named. ``--small``
+makes the pictures of the documentation: few dots to the inch, and few colours.
 """
 
 import argparse
@@ -14,13 +15,15 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from PIL import Image
+
 FIGURES = Path(__file__).resolve().parent
 
 ARGUMENTS: dict[str, tuple[str, ...]] = {
     "portraits": ("{results}/portraits.nc", "-o", "{folder}", "--format", "{format}"),
-    "basins_beside_portraits": ("-o", "{folder}/basins_beside_portraits.{format}"),
+    "basins_beside_portraits": ("--planes", "{results}/{name}.nc", "-o", "{folder}/{name}.{format}"),
 }
-"""Arguments of the scripts that take other ones; the last one computes what it draws."""
+"""Arguments of the scripts that take other ones; the last one computes its planes where the file is missing."""
 
 DEFAULT = ("{results}/{name}.nc", "-o", "{folder}/{name}.{format}")
 
@@ -28,7 +31,13 @@ NOT_HERE = ("regenerate", "drawing", "coverage_rows", "portrait_planes", "overvi
 """This script, what the figures share, the portraits' planes, and what draws a user's own runs."""
 
 
-def commands(results: Path, folder: Path, suffix: str, only: Sequence[str] = ()) -> Iterator[tuple[str, list[str]]]:
+SMALL_DPI, SMALL_COLORS = 110, 64
+"""Dots per inch and number of colours of the pictures in the documentation."""
+
+
+def commands(
+    results: Path, folder: Path, suffix: str, only: Sequence[str] = (), more: Sequence[str] = ()
+) -> Iterator[tuple[str, list[str]]]:
     """Names of the figures and the commands that draw them, in alphabetical order."""
     for script in sorted(FIGURES.glob("*.py")):
         name = script.stem
@@ -37,13 +46,14 @@ def commands(results: Path, folder: Path, suffix: str, only: Sequence[str] = ())
                 part.format(results=results, folder=folder, format=suffix, name=name)
                 for part in ARGUMENTS.get(name, DEFAULT)
             ]
-            yield name, [sys.executable, str(script), *filled]
+            yield name, [sys.executable, str(script), *filled, *more]
 
 
-def draw(results: Path, folder: Path, suffix: str, only: Sequence[str] = ()) -> dict[str, str]:
+def draw(results: Path, folder: Path, suffix: str, only: Sequence[str] = (), is_small: bool = False) -> dict[str, str]:
     """Draws into a folder; what became of each figure: "drawn", "no results", or the last line of its error."""
     outcome = {}
-    for name, command in commands(results, folder, suffix, only):
+    more = ("--dpi", str(SMALL_DPI)) if is_small else ()
+    for name, command in commands(results, folder, suffix, only, more):
         source = Path(command[2])
         if source.suffix == ".nc" and not source.exists():
             outcome[name] = "no results"
@@ -51,8 +61,18 @@ def draw(results: Path, folder: Path, suffix: str, only: Sequence[str] = ()) -> 
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         lines = done.stderr.strip().splitlines() or ["no message"]
         outcome[name] = "drawn" if done.returncode == 0 else f"failed: {lines[-1]}"
+        if is_small and done.returncode == 0:
+            for picture in done.stdout.split():
+                reduced(Path(picture))
         print(f"{name}: {outcome[name]}", flush=True)
     return outcome
+
+
+def reduced(picture: Path) -> None:
+    """Writes a picture again with :data:`SMALL_COLORS` colours, without dithering."""
+    with Image.open(picture) as opened:
+        few = opened.convert("RGB").quantize(SMALL_COLORS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    few.save(picture, optimize=True)
 
 
 def differing(folder: Path, again: Path) -> list[str]:
@@ -72,14 +92,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--format", default="pdf", choices=["pdf", "png"])
     parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="these figures")
     parser.add_argument("--check", action="store_true", help="compare with the pictures in the folder instead")
+    parser.add_argument("--small", action="store_true", help="pictures for the documentation, .png")
     chosen = parser.parse_args(arguments)
+    wanted = ("png" if chosen.small else chosen.format, chosen.only, chosen.small)
     chosen.out.mkdir(parents=True, exist_ok=True)
     if not chosen.check:
-        outcome = draw(chosen.results, chosen.out, chosen.format, chosen.only)
+        outcome = draw(chosen.results, chosen.out, *wanted)
         changed: list[str] = []
     else:
         with tempfile.TemporaryDirectory() as again:
-            outcome = draw(chosen.results, Path(again), chosen.format, chosen.only)
+            outcome = draw(chosen.results, Path(again), *wanted)
             changed = differing(chosen.out, Path(again))
     for name, what in outcome.items():
         if what == "no results":

@@ -85,7 +85,7 @@ def _chains(panel: drawing.Panel, results: xr.Dataset, looks: dict) -> None:
 
 def _starts(panel: drawing.Panel, results: xr.Dataset, looks: dict, name: str, text: str) -> None:
     panel.logarithmic("y").label("kind of start", text)
-    kinds = KINDS if name == "settled" else {**KINDS, "saddle": "beside\nsaddles", "chain": "chains"}
+    kinds = {**KINDS, "saddle": "beside\nsaddles"} | ({} if name == "settled" else {"chain": "chains"})
     kinds = {kind: words for kind, words in kinds.items() if (results["kind"] == kind).any()}
     for place, kind in enumerate(kinds):
         for shift, (strength, look) in zip(drawing.spread(len(looks), 0.5), looks.items(), strict=True):

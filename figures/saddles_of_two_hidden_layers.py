@@ -12,6 +12,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from gradflow import plotting
+from gradflow.plotting.axes import symbol
 from gradflow.plotting.styles import OKABE_ITO
 
 ZERO = 1e-9
@@ -51,7 +52,7 @@ def _spectra(panel: drawing.Panel, results: xr.Dataset) -> None:
         if name == "1.2":
             panel.points(x, abs(spectrum).max("eigenvalue"), "largest $|$eigenvalue$|$ of case 1.2", color="black",
                          marker="_", markersize=4.0)  # fmt: skip
-    panel.ticks(range(len(names)), [name.replace(" ", "\n", 1) for name in names], fontsize="x-small")
+    panel.ticks(range(len(names)), [symbol(name).replace(" ", "\n") for name in names])
     low = min(-10.0, 2 * float(results["spectrum"].min()))
     panel.ax.set_ylim(low, 1e-7)
     panel.ax.axhspan(-ZERO, ZERO, color="0.88", zorder=0)
@@ -74,8 +75,8 @@ def _times(panel: drawing.Panel, results: xr.Dataset, looks: dict, is_strict: bo
         middle = np.median(times, axis=1)
         distance = one["distance"].values
         for number, row in enumerate(middle):
-            panel.points(distance, row, f"case {name}", "did not leave", linestyle="-", linewidth=0.5, markersize=2.8,
-                         **looks[name])  # fmt: skip
+            look = {"linestyle": "-", "linewidth": 0.5, "markersize": 2.8, **looks[name]}
+            panel.points(distance, row, f"case {symbol(name)}", "did not leave", **look)
             if number == 0 and name == shown[0]:
                 _law(panel, distance, row, is_strict)
 
@@ -99,7 +100,7 @@ def _checks(panel: drawing.Panel, results: xr.Dataset) -> None:
     panel.limit(1e-12, "limit of the gradient")
     panel.limit(1e-6, "limit of the loss", linestyle=":")
     panel.ax.set_ylim(min(1e-18, panel.ax.get_ylim()[0]), max(1e-4, panel.ax.get_ylim()[1]))
-    panel.ticks(range(len(names)), [name.replace(" ", "\n", 1) for name in names], fontsize="x-small")
+    panel.ticks(range(len(names)), [symbol(name).replace(" ", "\n") for name in names])
 
 
 if __name__ == "__main__":

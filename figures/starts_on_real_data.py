@@ -35,7 +35,7 @@ def page(results: xr.Dataset) -> Figure:
         _rows(panel, results, name, starts, looks)
         if limit is not None:
             low, high = panel.ax.get_xlim()
-            panel.ax.set_xlim(low, max(high, 3 * limit))
+            panel.ax.set_xlim(low, max(high, 1.4 * limit))
             panel.excluded(limit, 1e300, axis="x")
     return sheet.finish(shared=True)
 
@@ -45,22 +45,12 @@ def _rows(panel: drawing.Panel, results: xr.Dataset, name: str, starts: list[str
         one = results.sel(case=results["data"] == data)
         rows = np.array([starts.index(start) for start in one["start"].values.tolist()]) + shift
         values = one[name].values.astype(float)
+        panel.points(values, rows, data, "not reached", **look)
         shown = np.isfinite(values) & (values > 0)
-        panel.points(values[shown], rows[shown], data, **look)
-        for row, value in zip(rows[~shown], values[~shown], strict=True):
-            _at_left(panel, row, np.isnan(value), look)
         is_other = shown & (one["kind"] != "global_minimum").values
         if is_other.any():
             panel.points(values[is_other], rows[is_other], "no global minimum", **drawing.WRONG)
     panel.rows([start.replace("_", " ") for start in starts])
-
-
-def _at_left(panel: drawing.Panel, row: float, is_missing: bool, look: dict) -> None:
-    """A mark at the left edge for a time that was not reached, or a value of 0."""
-    marker, words = (drawing.MISSING, "not reached") if is_missing else ("<", "0")
-    panel.ax.plot(0.02, row, marker=marker, color=look["color"], markersize=4.5, clip_on=False, zorder=7,
-                  markerfacecolor="white", transform=panel.ax.get_yaxis_transform())  # fmt: skip
-    panel.at_edge(words, marker)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ A row for each start: the flow time that it was followed, thick where it was nea
 the endpoint was called, beside what was predicted.
 """
 
-import re
 import sys
 
 import drawing
@@ -40,7 +39,8 @@ def _row(panel: drawing.Panel, one: xr.Dataset, row: int) -> None:
     end = max(float(one["end_time"]), FIRST)
     panel.ax.plot([FIRST, end], [row, row], color="0.5", linewidth=1.0, zorder=2)
     panel.key("followed", color="0.5", linestyle="-")
-    for start, stop in re.findall(r"([\d.e+-]+)\.\.([\d.e+-]+|end)", str(one["passages"].item())):
+    for passage in filter(None, str(one["passages"].item()).split(", ")):
+        start, stop = passage.split("..")
         left, right = max(float(start), FIRST), end if stop == "end" else float(stop)
         panel.ax.plot([left, max(right, left)], [row, row], color=OKABE_ITO["sky"], linewidth=5.0, zorder=3,
                       solid_capstyle="butt")  # fmt: skip
