@@ -1,5 +1,6 @@
 """Activations against quadrature, automatic differentiation and each other."""
 
+import inspect
 import json
 import math
 from pathlib import Path
@@ -15,7 +16,8 @@ from gradflow.activations import LeakyReLU, Sigmoid
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "paper_003.json").read_text())["cases"]
 POINTS = np.array([-3.0, -1.0, -0.3, -0.01, 1e-4, 0.05, 0.3, 1.0, 2.5, 5.0])
-SIGMOIDS = ("tanh", "arctan", "logistic", "erf", "algebraic", "softsign")
+NAMED = {name: activations.get(name) for name in activations.NAMES}
+SIGMOIDS = [name for name, sigma in NAMED.items() if sigma.is_injective and math.isfinite(sigma.range[1])]
 
 every = pytest.mark.parametrize("name", activations.NAMES)
 
@@ -26,7 +28,20 @@ def double():
         yield
 
 
-@pytest.mark.parametrize("name", [name for name in activations.NAMES if name not in ("relu", "relu_squared")])
+def test_every_activation_has_a_name_that_finds_it():
+    classes = [value for value in vars(activations).values() if inspect.isclass(value)]
+    final = {cls for cls in classes if issubclass(cls, activations.AbstractActivation) and not inspect.isabstract(cls)}
+    assert {type(sigma) for sigma in NAMED.values()} == final - {Sigmoid}
+    assert all(type(activations.get(sigma.name.partition("(")[0])) is type(sigma) for sigma in NAMED.values())
+    family = activations.AbstractActivation.__subclasses__()
+    while family:
+        cls = family.pop()
+        family += cls.__subclasses__()
+        is_library = cls.__module__.startswith("gradflow.") and not inspect.isabstract(cls)
+        assert not is_library or cls in final, f"{cls.__name__} is not in gradflow.activations"
+
+
+@pytest.mark.parametrize("name", [name for name, sigma in NAMED.items() if sigma.is_injective])
 def test_the_potential_is_the_integral_of_value_over_derivative(name):
     sigma = activations.get(name)
     quotient = lambda u: float(sigma(jnp.asarray(u)) / sigma.derivative(jnp.asarray(u)))  # noqa: E731
@@ -55,21 +70,44 @@ def test_the_inverse_undoes_the_value_or_is_refused(name):
 
 
 @every
+def test_without_an_inverse_or_homogeneity_there_is_no_potential(name):
+    sigma = activations.get(name)
+    if not sigma.is_injective and sigma.homogeneity is None:
+        assert np.isnan(sigma.potential(POINTS)).all()
+
+
+@every
 def test_homogeneity_oddness_and_range_are_those_of_the_value(name):
     sigma = activations.get(name)
+    powers = sigma(2 * POINTS) ** 2, sigma(POINTS) * sigma(4 * POINTS)
+    assert np.allclose(*powers, rtol=1e-12, atol=0) == (sigma.homogeneity is not None)
     if sigma.homogeneity is not None:
         np.testing.assert_allclose(sigma(3 * POINTS), 3**sigma.homogeneity * sigma(POINTS), rtol=1e-14)
         np.testing.assert_allclose(sigma.potential(POINTS), POINTS**2 / (2 * sigma.homogeneity), rtol=1e-14)
     assert sigma.is_odd == bool(np.allclose(sigma(-POINTS), -sigma(POINTS), rtol=1e-15, atol=0))
     values = np.asarray(sigma(np.linspace(-50, 50, 1001)))
     assert (values >= sigma.range[0]).all() and (values <= sigma.range[1]).all()
+    ends = np.asarray(sigma(np.array([-1e9, 1e9])))
+    for end, found, reached in zip(sigma.range, (values.min(), values.max()), ends, strict=True):
+        assert min(abs(reached - end), abs(found - end)) < 1e-2 if math.isfinite(end) else abs(reached) > abs(found)
     if name in SIGMOIDS:
-        np.testing.assert_allclose(sigma(np.array([-1e9, 1e9])), sigma.range, rtol=1e-8)
+        np.testing.assert_allclose(ends, sigma.range, rtol=1e-8)
+
+
+@every
+def test_an_activation_says_that_it_is_injective_exactly_when_it_increases(name):
+    sigma = activations.get(name)
+    assert sigma.is_injective == bool((np.diff(sigma(np.linspace(-3.0, 3.0, 61))) > 0).all())
 
 
 @every
 def test_only_sigmoids_of_definition_2_say_they_are(name):
-    assert activations.get(name).is_sigmoid == (name in SIGMOIDS and name != "softsign")
+    """The second derivative at 0 from either side, by differences: that of softsign jumps from 2 to -2."""
+    sigma, h = activations.get(name), 1e-5
+    slopes = np.asarray(sigma.derivative(np.array([-2 * h, -h, h, 2 * h])))
+    is_smooth = abs((slopes[3] - slopes[2]) - (slopes[1] - slopes[0])) < 0.1 * h
+    is_between = bool((POINTS * sigma(POINTS) > 0).all()) and all(map(math.isfinite, sigma.range))
+    assert sigma.is_sigmoid == (is_smooth and is_between and bool((sigma.derivative(POINTS) > 0).all()))
 
 
 @every

@@ -20,8 +20,9 @@ from gradflow.regularizers import Balance, WeightDecay
 CASES = {
     case["id"][:3]: case for case in json.loads((Path(__file__).parent / "golden/paper_003.json").read_text())["cases"]
 }
-SIGMOIDS = ["tanh", "arctan", "logistic", "erf", "algebraic", "softsign"]
-HOMOGENEOUS = ["relu", "leaky_relu", "prelu", "relu_squared"]
+NAMED = {name: activations.get(name) for name in activations.NAMES if name != "identity"}
+HOMOGENEOUS = [name for name, sigma in NAMED.items() if sigma.homogeneity is not None]
+SIGMOIDS = [name for name, sigma in NAMED.items() if sigma.homogeneity is None and sigma.is_injective]
 TINY = 1e-11
 
 
