@@ -4,9 +4,11 @@ import json
 import math
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from example_networks import CLASSES, NETWORKS, params_of, problem_of
 
 import gradflow as gf
 from gradflow import activations, checks, networks
@@ -17,7 +19,7 @@ GOLDEN = {
 }
 
 
-def params_of(values):
+def layers_of(values):
     return tuple(np.array(values[name]) for name in ("W1", "W2"))
 
 
@@ -29,16 +31,52 @@ def flow_of(case, activation, output):
 
 
 def reached(case, activation, output):
-    start = params_of(case["inputs"])
+    start = layers_of(case["inputs"])
     run = gf.integrate(flow_of(case, activation, output), start, float(case["inputs"]["t"]), rtol=1e-12, atol=1e-13)
     return start, run
+
+
+def test_every_network_is_in_the_table():
+    assert {type(network) for network in NETWORKS.values()} == CLASSES
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_maps_each_column_alone_and_inherits_no_other_networks_theory(name):
+    network, (problem, params) = NETWORKS[name], (problem_of(NETWORKS[name]), params_of(NETWORKS[name]))
+    assert not any(isinstance(network, other) for other in CLASSES - {type(network)})
+    assert hash(network.shapes) and network.shapes == tuple(layer.shape for layer in params)
+    with jax.enable_x64(True):
+        outputs = np.asarray(network(params, problem.X))
+        columns = [np.asarray(network(params, problem.X[:, [sample]])) for sample in range(problem.X.shape[1])]
+    assert outputs.shape == problem.Y.shape and np.abs(outputs).max() > 1e-3
+    np.testing.assert_allclose(np.concatenate(columns, axis=1), outputs, rtol=1e-13)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gradient_and_hessian_of_a_network_are_the_differences_of_its_loss(name):
+    network, (problem, params) = NETWORKS[name], (problem_of(NETWORKS[name]), params_of(NETWORKS[name]))
+    direction = params_of(network, seed=2)
+
+    def beside(step):
+        return tuple(layer + step * way for layer, way in zip(params, direction, strict=True))
+
+    def flat(layers):
+        return np.concatenate([np.ravel(layer) for layer in layers])
+
+    with jax.enable_x64(True):
+        outputs = [0.5 * np.sum((np.asarray(network(beside(h), problem.X)) - problem.Y) ** 2) for h in (1e-5, -1e-5)]
+    slope = flat(problem.gradient(params)) @ flat(direction)
+    assert (outputs[0] - outputs[1]) / 2e-5 == pytest.approx(slope, rel=1e-7)
+    bend = (flat(problem.gradient(beside(1e-5))) - flat(problem.gradient(beside(-1e-5)))) / 2e-5
+    expected = problem.hessian(params) @ flat(direction)
+    np.testing.assert_allclose(bend, expected, rtol=0, atol=1e-7 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("names", ["tanh/tanh", "arctan/tanh"])
 def test_g29_states_of_nonlinear_networks_with_orthonormal_data(names):
     case, (inner, outer) = GOLDEN["G29"], names.split("/")
     _, run = reached(case, inner, outer)
-    for found, expected in zip(run.endpoint, params_of(case["expected"][names]), strict=True):
+    for found, expected in zip(run.endpoint, layers_of(case["expected"][names]), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-9)
     assert flow_of(case, inner, outer).problem.loss(run.endpoint) == pytest.approx(
         case["expected"][names]["loss"], 1e-9
@@ -57,14 +95,14 @@ def test_g29_the_potentials_balance_the_layers_of_each_unit():
 def test_g30_states_of_a_nonlinear_network_with_any_data():
     case = GOLDEN["G30"]
     _, run = reached(case, "tanh", "tanh")
-    for found, expected in zip(run.endpoint, params_of(case["expected"]), strict=True):
+    for found, expected in zip(run.endpoint, layers_of(case["expected"]), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
 def test_g32_a_leaky_network_keeps_the_norm_difference_of_each_unit():
     case = GOLDEN["G32"]
     start, run = reached(case, activations.LeakyReLU(0.1), "identity")
-    for found, expected in zip(run.endpoint, params_of(case["expected"]), strict=True):
+    for found, expected in zip(run.endpoint, layers_of(case["expected"]), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-9)
     for first, second in (start, run.endpoint):
         np.testing.assert_allclose(np.sum(second**2, 0) - np.sum(first**2, 1), case["expected"]["invariant"], atol=1e-9)
@@ -73,7 +111,7 @@ def test_g32_a_leaky_network_keeps_the_norm_difference_of_each_unit():
 def test_g33_a_target_outside_the_range_is_never_reached():
     case = GOLDEN["G33"]
     flow = gf.GradientFlow(gf.Regression(networks.Shallow((1, 1, 1), "tanh", "tanh"), [[1.0]], [[2.0]]))
-    start = params_of(case["inputs"])
+    start = layers_of(case["inputs"])
     run = gf.integrate(flow, start, 1e12, save_at=[50.0, 1e6, 1e12], rtol=1e-11, atol=1e-12)
     for row, name in enumerate(("t50", "t1e6", "t1e12")):
         found = [run.params[0][row].item(), run.params[1][row].item()]

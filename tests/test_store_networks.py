@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from example_networks import NETWORKS, params_of, problem_of
 
 import gradflow as gf
 from gradflow import activations, regularizers
@@ -32,6 +33,30 @@ def test_a_flow_comes_back_with_the_same_field(name):
     assert type(again.problem.network) is type(network)
     for field, other in zip(flow.vector_field(params), again.vector_field(params), strict=True):
         assert np.array_equal(np.asarray(field), np.asarray(other))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_comes_back(name):
+    flow = gf.GradientFlow(problem_of(NETWORKS[name]))
+    dataset = problems.flow_dataset(flow)
+    assert dataset.attrs["rebuildable"] == 1 and dataset.attrs["loss"] == "squared_error"
+    again, params = problems.flow_of(dataset), params_of(NETWORKS[name])
+    assert again.problem.network == NETWORKS[name]
+    for field, other in zip(flow.vector_field(params), again.vector_field(params), strict=True):
+        assert np.array_equal(np.asarray(field), np.asarray(other))
+
+
+def test_a_network_of_ones_own_is_not_in_the_file():
+    class Linear(gf.networks.AbstractNetwork):
+        @property
+        def shapes(self):
+            return ((1, 3),)
+
+        def __call__(self, params, inputs):
+            return params[0] @ inputs
+
+    dataset = problems.flow_dataset(gf.GradientFlow(problem_of(Linear())))
+    assert dataset.attrs["rebuildable"] == 0 and problems.flow_of(dataset) is None
 
 
 @pytest.mark.parametrize("place", ["hidden", "output"])

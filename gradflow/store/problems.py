@@ -7,6 +7,7 @@ function, an activation of one's own too, is not in the file, and its flow comes
 no study, no file.
 """
 
+import dataclasses
 import warnings
 from typing import Any
 
@@ -14,9 +15,9 @@ import equinox as eqx
 import numpy as np
 import xarray as xr
 
-from gradflow import activations, checks, losses, model_problems
+from gradflow import activations, checks, losses, model_problems, networks
 from gradflow.flow import AbstractFlow, GradientFlow, ReducedFlow
-from gradflow.networks import AbstractNetwork, Linear, Residual, Shallow
+from gradflow.networks import AbstractNetwork
 from gradflow.problem import AbstractProblem, Landscape, Regression
 from gradflow.regularizers import AbstractRegularizer, Balance, WeightDecay
 from gradflow.statistics import LinearStatistics
@@ -95,23 +96,35 @@ def _is_rebuildable(problem: AbstractProblem) -> bool:
 
 
 def _network_attributes(network: AbstractNetwork) -> dict[str, Any] | None:
-    """What besides the shapes it takes to make the network again, or None when a file cannot hold it."""
-    if type(network) is Residual:
-        return {"dim": network.dim, "units": network.units, "depth": network.depth}
-    if type(network) is Shallow:
-        codes = [_activation_code(each) for each in (network.activation, network.output_activation)]
-        return None if None in codes else dict(zip(("activation", "output_activation"), codes, strict=True))
-    return {} if type(network) is Linear else None
+    """Its fields, which are its arguments, or None for a network that is not the library's or that no file can hold."""
+    if getattr(networks, type(network).__name__, None) is not type(network):
+        return None
+    codes = {field.name: _field_code(getattr(network, field.name)) for field in dataclasses.fields(network)}
+    return None if None in codes.values() else codes
+
+
+def _field_code(value: Any) -> int | str | None:
+    """A whole number, a list of them as text, or an activation's code; None for what a file does not hold."""
+    if isinstance(value, activations.AbstractActivation):
+        return _activation_code(value)
+    if isinstance(value, int):
+        return value
+    is_listed = isinstance(value, tuple) and all(isinstance(entry, int) for entry in value)
+    return to_json(value) if is_listed else None
 
 
 def _network_of(attributes: dict[str, Any]) -> AbstractNetwork:
+    kind = getattr(networks, attributes["network"])
     shapes = from_json(attributes["shapes"])
-    if attributes["network"] == "Residual":
-        return Residual(*(int(attributes[name]) for name in ("dim", "units", "depth")))
-    widths = (*(shape[1] for shape in shapes), shapes[-1][0])
-    if attributes["network"] == "Shallow":
-        return Shallow(widths, *(_activation_of(attributes[name]) for name in ("activation", "output_activation")))
-    return Linear(widths)
+    widths = to_json((*(shape[1] for shape in shapes), shapes[-1][0]))  # what files of earlier versions do not say
+    codes = {field.name: attributes.get(field.name, widths) for field in dataclasses.fields(kind)}
+    return kind(**{name: _field_of(code) for name, code in codes.items()})
+
+
+def _field_of(code: Any) -> Any:
+    if not isinstance(code, str):
+        return int(code)
+    return tuple(from_json(code)) if code.startswith("[") else _activation_of(code)
 
 
 def _activation_code(activation: activations.AbstractActivation) -> str | None:
