@@ -5,8 +5,10 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import moving
 import numpy as np
 import pytest
+from example_networks import NETWORKS, params_of, problem_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
@@ -102,7 +104,7 @@ def flow_named(name):
 @pytest.mark.parametrize("name", FLOWS)
 def test_invariants_are_orthogonal_to_the_velocity(name, seed):
     flow = flow_named(name)
-    params = weights(flow.problem.network.widths, seed)
+    params = params_of(flow.problem.network, seed, scale=1.0)
     speed = np.sqrt(sum(np.sum(np.square(leaf)) for leaf in flow.vector_field(params)))
     size = np.sqrt(sum(np.sum(layer**2) for layer in params))
     found = invariants_of(flow)
@@ -110,6 +112,26 @@ def test_invariants_are_orthogonal_to_the_velocity(name, seed):
     for invariant in found:
         change = rate_of_change(flow, invariant, params)
         assert np.max(np.abs(change)) <= 1e-13 * speed * max(size, 1.0), invariant.name
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_a_network_is_said_to_conserve_keeps_its_law_along_the_flow(name, strength):
+    """By central differences: a value that is wrong by a factor or a sign moves by as much as its terms."""
+    regularizer = regularizers.WeightDecay(strength) if strength else None
+    flow = GradientFlow(problem_of(NETWORKS[name], regularizer=regularizer))
+    params = params_of(NETWORKS[name])
+    velocity = flow.vector_field(params)
+    stacked = tuple(np.stack([layer, 2.0 * layer]) for layer in params)
+    for invariant in invariants_of(flow):
+        assert invariant.source and invariant.formula
+        assert invariant.holds is True if invariant.decay == 0.0 else not invariant.holds
+        values = invariant.value(stacked)
+        np.testing.assert_allclose(values[0], invariant.value(params), rtol=1e-13, atol=1e-14)
+        if invariant.decay is not None:
+            change, allowed = moving.rate_along(velocity, invariant.value, params), 1e-11 * invariant.scale(params)
+            np.testing.assert_allclose(change, -invariant.decay * values[0], rtol=0, atol=allowed)
+            assert max(np.abs(values[1] - values[0]).max(), np.abs(values[0]).max()) > 1e-3 * invariant.scale(params)
 
 
 def test_values_are_those_of_the_reference_cases():

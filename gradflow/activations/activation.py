@@ -44,7 +44,7 @@ class AbstractActivation(eqx.Module):
 
     @abc.abstractmethod
     def potential(self, x: Values) -> Values:
-        """Sigma(x); infinite where it exceeds every number (:meth:`log_potential`), NaN where sigma' has zeros on the way."""
+        """Sigma(x); infinite beyond every number (:meth:`log_potential`), NaN where sigma' has zeros."""
 
     def log_potential(self, x: Values) -> Values:
         """``log Sigma(x)``, finite wherever x is finite and nonzero."""
