@@ -6,12 +6,14 @@ import warnings
 
 import jax
 import jax.numpy as jnp
+import moving
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 
 from gradflow import checks, networks, regularizers
+from gradflow.certificates import KINDS as EVERY_KIND
 from gradflow.certificates import Certificate, certificates_of, envelope, lemma1_polynomials
 from gradflow.certificates.product_growth import chain_root
 from gradflow.flow import AbstractFlow, GradientFlow, ReducedFlow
@@ -363,7 +365,7 @@ def test_a_start_whose_loss_overflows_is_refused():
 def test_extreme_starts_overflow_nothing(scale):
     flow = random_flow(np.random.default_rng(1), WIDTHS[4], "original")
     params0 = gaussian(np.random.default_rng(2), WIDTHS[4], scale)
-    bounds, rates = certificates_of(flow, params0)
+    bounds, rates = certificates_of(flow, params0)[:2]
     for name in ("R", "R_chain", "R_ode", "norm0"):
         assert np.isfinite(bounds.values[name]) and bounds.values[name] >= bounds.values["norm0"]
     assert bounds.values["R"] >= 0.5
@@ -375,6 +377,50 @@ def test_a_zero_target_is_bounded_by_the_start():
     decaying = quiet_regression(networks.Linear((2, 2, 2)), np.eye(2), np.zeros((2, 2)))
     values = certificates_of(GradientFlow(decaying), tuple(0.0 * layer for layer in params0))[0].values
     assert values["R"] == 0.0
+
+
+# --- every kind ------------------------------------------------------------------------------------------------------
+
+
+class Slowed(AbstractFlow):
+    """Half as fast as the gradient flow: no theory speaks of it."""
+
+    problem: Regression
+
+    def vector_field(self, params):
+        return tuple(-0.5 * leaf for leaf in self.problem.gradient(params))
+
+
+def _share_of_radius(certificate, flow, times, layers):
+    return max(np.sqrt(sum(np.sum(layer**2, axis=(1, 2)) for layer in layers))) / certificate.values["R"]
+
+
+def _share_of_envelope(certificate, flow, times, layers):
+    return max(excess_losses(flow, layers) / (envelope(certificate, times) - certificate.values["irreducible"]))
+
+
+KEPT = {"boundedness": _share_of_radius, "exponential_rate": _share_of_envelope}
+"""What a run reaches of what each kind promises, as a share: at most 1, and not next to nothing."""
+
+
+def test_every_kind_is_kept_by_a_run_from_a_start_that_it_grants():
+    flow, times = identity_flow(), np.linspace(0.0, 5.0, 51)
+    layers = moving.states(flow, W_G11, times)
+    granted = {certificate.name: certificate for certificate in (kind(flow, W_G11) for kind in EVERY_KIND)}
+    assert sorted(granted) == sorted(KEPT) and len(KEPT) == len(EVERY_KIND)
+    for name, certificate in granted.items():
+        assert certificate.holds is True and certificate.source, name
+        assert 0.1 < KEPT[name](certificate, flow, times, layers) <= 1 + 1e-9, name
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND, ids=[kind.__name__ for kind in EVERY_KIND])
+def test_every_kind_refuses_a_flow_without_theory_and_a_start_that_is_none(kind):
+    flow = identity_flow()
+    assert kind(Slowed(flow.problem), W_G11).holds is not True
+    for wrong in (W_H3, np.zeros(3), (W_G11[0], np.full((2, 3), np.nan), W_G11[2])):
+        with pytest.raises(checks.InputError, match="params0"):
+            kind(flow, wrong)
+    assert kind(GradientFlow(Landscape(lambda x: -jnp.sum(x**2))), np.array([1.0, 2.0])).holds is not True
 
 
 # --- rates ------------------------------------------------------------------------------------------------------------
@@ -482,7 +528,7 @@ def test_the_rate_counts_only_directions_that_have_data():
 
 
 def test_an_envelope_is_refused_where_nothing_is_promised():
-    bounds, rates = certificates_of(identity_flow(), W_H2)
+    bounds, rates = certificates_of(identity_flow(), W_H2)[:2]
     with pytest.raises(checks.InputError, match=r"`certificate` must be an exponential_rate certificate"):
         envelope(bounds, [0.0])
     with pytest.raises(checks.InputError, match=r"`certificate` must hold.*holds=False"):
@@ -499,7 +545,7 @@ def test_under_weight_decay_only_the_decay_bounds_are_promised_and_they_hold():
     X, Y = rng.normal(size=(3, 8)), rng.normal(size=(2, 8))
     problem = Regression(networks.Linear((3, 4, 2)), X, Y, regularizer=regularizers.WeightDecay(strength))
     flow, params0 = GradientFlow(problem), gaussian(rng, (3, 4, 2), 0.4)
-    bounds, rates = certificates_of(flow, params0)
+    bounds, rates = certificates_of(flow, params0)[:2]
     assert bounds.holds is True and rates.holds is False and not rates.values
     assert set(bounds.values) == {"norm0", "R", "R_decay", "R_balance"}
     assert "do not apply" in bounds.note
@@ -533,12 +579,6 @@ def test_other_losses_regularisers_and_flows_are_not_certified():
         def __call__(self, params):
             return sum((leaf**4).sum() for leaf in params)
 
-    class Slowed(AbstractFlow):
-        problem: Regression
-
-        def vector_field(self, params):
-            return tuple(-0.5 * leaf for leaf in self.problem.gradient(params))
-
     def absolute(outputs, targets):
         return jnp.sum(jnp.abs(outputs - targets))
 
@@ -551,7 +591,7 @@ def test_other_losses_regularisers_and_flows_are_not_certified():
         "squared": GradientFlow(Regression(network, np.eye(3), SIGMA, loss=absolute, regularizer=decay)),
     }
     for words, flow in refused.items():
-        bounds, rates = certificates_of(flow, W_G11)
+        bounds, rates = certificates_of(flow, W_G11)[:2]
         assert bounds.holds is False and rates.holds is False and "R" not in bounds.values
         assert any(words in hypothesis.statement and not hypothesis.holds for hypothesis in bounds.hypotheses)
         assert bounds.note == "not certified"
@@ -568,7 +608,7 @@ def test_weight_decay_bounds_a_nonlinear_model_with_the_squared_error():
 
     problem = Regression(Squared(), np.eye(2), np.eye(2), regularizer=regularizers.WeightDecay(0.5))
     params0 = (np.ones((2, 2)),)
-    bounds, rates = certificates_of(GradientFlow(problem), params0)
+    bounds, rates = certificates_of(GradientFlow(problem), params0)[:2]
     assert bounds.holds is True and rates.holds is False
     assert bounds.values["R"] == pytest.approx(np.sqrt(4 * float(problem.loss(params0))), rel=1e-11)
 
@@ -578,7 +618,7 @@ def test_a_landscape_is_certified_exactly_when_it_brings_a_radius_that_contains_
     plain = Landscape(lambda x: jnp.sum(x**2), name="bowl")
     known = Landscape(lambda x: jnp.sum(x**2), radius=jnp.linalg.norm, source="convexity")
     wrong = Landscape(lambda x: jnp.sum(x**2), radius=lambda _: 1.0)
-    bounds, rates = certificates_of(GradientFlow(plain), params0)
+    bounds, rates = certificates_of(GradientFlow(plain), params0)[:2]
     assert bounds.holds is None and rates.holds is None
     assert bounds.note == rates.note == "not certified" and bounds.values == {"norm0": 5.0}
     bounds = certificates_of(GradientFlow(known), params0)[0]

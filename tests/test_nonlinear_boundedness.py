@@ -307,6 +307,6 @@ def test_a_disguise_is_no_excuse_for_another_loss_or_a_regulariser():
 def test_every_certificate_of_a_shallow_network_is_named():
     network = networks.Shallow((3, 4, 2), "tanh")
     problem = Regression(network, np.eye(3), np.ones((2, 3)))
-    bounds, rates = certificates_of(GradientFlow(problem), weights(np.random.default_rng(0), network.shapes))
+    bounds, rates = certificates_of(GradientFlow(problem), weights(np.random.default_rng(0), network.shapes))[:2]
     assert (bounds.name, bounds.holds, rates.name) == ("boundedness", None, "exponential_rate")
     assert set(bounds.values) == {"norm0"}

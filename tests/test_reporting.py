@@ -288,8 +288,10 @@ def test_a_hypothesis_that_fails_stands_under_fails():
 
 
 def test_an_unknown_promise_is_reported_all_the_same():
-    promise = Certificate("monotonicity", True, {"q": 0.5}, (), "a friend", "")
-    assert "monotonicity: yes - " in report("linear", certificates=(promise,))
+    promise = Certificate("monotonicity", True, {"q": 0.5}, (), "a friend", "the loss falls by q in {0, 1}")
+    assert "monotonicity: yes - the loss falls by q in {0, 1}. numbers q = 0.5" in report(
+        "linear", certificates=(promise,)
+    )
     assert "Promised before integrating nothing" in report("linear", certificates=())
 
 

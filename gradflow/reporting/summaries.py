@@ -43,7 +43,7 @@ PROMISES = {
     "boundedness": ("||params(t)|| never exceeds R = {}", "R"),
     "exponential_rate": ("the loss above its irreducible part falls at least as exp(-rate t), rate = {}", "rate"),
 }
-"""What a certificate says when it holds, with the number that matters."""
+"""What a certificate says when it holds, with the number that matters; of another kind, its note."""
 
 SAID = ("flow", "normalization", "weight_decay", "t1", "rtol", "atol", "solver")
 """Settings that other lines of the report say."""
@@ -162,9 +162,12 @@ def outcome_of(study: Study) -> Lines:
 
 
 def _certificate(certificate: Certificate) -> RenderableType:
-    sentence, key = PROMISES.get(certificate.name, ("{}", ""))
+    said = certificate.note or "promised"
+    if certificate.name in PROMISES:
+        sentence, key = PROMISES[certificate.name]
+        said = sentence.format(number(certificate.values.get(key, math.nan)))
     answer, why = {
-        True: (("yes", GOOD), sentence.format(number(certificate.values.get(key, math.nan)))),
+        True: (("yes", GOOD), said),
         False: (("no", DOUBT), certificate.note or "a hypothesis fails"),
         None: (("not certified", DOUBT), "there is no theory for this problem"),
     }[certificate.holds]
