@@ -1,15 +1,92 @@
 """Solvers and their step control: stability limits in closed form, the cap, and what it is for."""
 
+import functools
+
 import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.integrate
 
 import gradflow as gf
 from gradflow import solvers
 from gradflow.solvers import explicit
+from gradflow.solvers.base import AbstractFlowSolver
 from gradflow.solvers.step_control import SAFETY
+
+VARIABLE_ORDER = ("bdf",)
+"""Solvers that choose their order: what one step's error is a power of is not theirs to say."""
+
+OWN = [
+    name
+    for name in solvers.SOLVER_NAMES[1:]
+    if name not in VARIABLE_ORDER and isinstance(solvers.make_solver(name, 1e-12), AbstractFlowSolver)
+]
+
+
+def curved(w):
+    """A landscape without symmetries, on which every solver's orders show."""
+    return 0.25 * w[0] ** 4 - w[0] * jnp.sin(w[1]) + 0.2 * w[1] ** 2
+
+
+def one_step(name, fun, start):
+    """``h -> (state, error estimate, energy)`` after one step of length h from `start`, compiled once."""
+    flow = gf.GradientFlow(gf.Landscape(fun))
+    solver, term = solvers.make_solver(name, 1e-12), diffrax.ODETerm(lambda t, y, flow: flow.vector_field(y))
+
+    @jax.jit
+    def step(h):
+        state = solver.init(term, jnp.zeros(()), h, start, flow)
+        end, error, dense, _, _ = solver.step(term, jnp.zeros(()), h, start, flow, state, jnp.array(False))
+        return end, error, dense["energy"]
+
+    return lambda h: tuple(np.asarray(part) for part in step(jnp.asarray(float(h))))
+
+
+LENGTHS = 0.8 / 2.0 ** np.arange(7)
+
+
+@functools.cache
+def exact_steps():
+    """The states after :data:`LENGTHS` of the flow on :func:`curved` from (1, 0.7)."""
+    field = jax.jit(jax.grad(lambda w: -curved(w)))
+    solution = scipy.integrate.solve_ivp(
+        lambda t, y: np.asarray(field(y)), (0, 1), [1.0, 0.7], method="DOP853", rtol=1e-13, atol=1e-15,
+        t_eval=LENGTHS[::-1],
+    )  # fmt: skip
+    return solution.y.T[::-1]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_errors_of_a_step_and_their_estimates_have_the_orders_that_the_solver_says(name):
+    """Slopes between the shortest two of :data:`LENGTHS` whose errors are well above rounding."""
+    solver = solvers.make_solver(name, 1e-12)
+    with jax.enable_x64(True):
+        step = one_step(name, curved, jnp.array([1.0, 0.7]))
+        taken = [step(length) for length in LENGTHS]
+        errors = [np.abs(end - true).max() for (end, _, _), true in zip(taken, exact_steps(), strict=True)]
+    estimates = [np.abs(estimate).max() for _, estimate, _ in taken]
+    for found, order in ((errors, solver.order(None) + 1), (estimates, solver.error_order(None))):
+        seen = [value for value in found if 1e-12 < value < np.inf]
+        assert len(seen) >= 2 and abs(np.log2(seen[-2] / seen[-1]) - order) < 0.7, (order, seen)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_step_is_stable_up_to_the_limit_that_the_solver_says_and_not_beyond(name):
+    limit = solvers.make_solver(name, 1e-12).real_stability_limit
+    with jax.enable_x64(True):
+        step = one_step(name, lambda w: 0.5 * jnp.sum(w**2), jnp.ones(1))
+        inside = [abs(step(h)[0][0]) for h in np.minimum([0.1, 1.0, 3.0, 20.0, 300.0], 0.999 * limit)]
+        assert max(inside) <= 1.0
+        assert limit == np.inf or abs(step(1.001 * limit)[0][0]) > 1.0
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_step_where_the_field_is_no_number_is_refused_and_raises_nothing(name):
+    with jax.enable_x64(True):
+        _, error, _ = one_step(name, lambda w: jnp.sum(jnp.sqrt(w)), -jnp.ones(1))(0.1)
+    assert not np.isfinite(error).any()
 
 
 @pytest.mark.parametrize(
