@@ -33,12 +33,6 @@ def test_every_activation_has_a_name_that_finds_it():
     final = {cls for cls in classes if issubclass(cls, activations.AbstractActivation) and not inspect.isabstract(cls)}
     assert {type(sigma) for sigma in NAMED.values()} == final - {Sigmoid}
     assert all(type(activations.get(sigma.name.partition("(")[0])) is type(sigma) for sigma in NAMED.values())
-    family = activations.AbstractActivation.__subclasses__()
-    while family:
-        cls = family.pop()
-        family += cls.__subclasses__()
-        is_library = cls.__module__.startswith("gradflow.") and not inspect.isabstract(cls)
-        assert not is_library or cls in final, f"{cls.__name__} is not in gradflow.activations"
 
 
 @pytest.mark.parametrize("name", [name for name, sigma in NAMED.items() if sigma.is_injective])

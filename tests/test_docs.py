@@ -5,7 +5,9 @@ asked for anything: addresses of other sites are looked at, not visited.
 """
 
 import ast
+import importlib
 import importlib.util
+import inspect
 import pkgutil
 import re
 import sys
@@ -187,19 +189,56 @@ def test_pages_that_are_run_show_what_their_blocks_print(tool):
         assert all(number > 0 and blocks[number - 1].language != "text" for number in texts), page
 
 
+FAMILIES = (
+    "activations", "certificates", "datasets", "initial_laws", "invariants", "losses", "model_problems", "networks",
+    "regularizers", "samplers", "solvers",
+)  # fmt: skip
+"""Rooms that members are added to."""
+
+
+def members_of_pages():
+    """Module to the names that the reference lists for it."""
+    pages = "".join(page.read_text() for page in (DOCS / "reference").glob("*.md"))
+    found = re.findall(r"^\.\. automodule:: (\S+)\n   :members: (.*)$", pages, re.MULTILINE)
+    return {module: names.split(", ") for module, names in found}
+
+
+def final_below(base, prefix):
+    """The classes below `base` that are defined under `prefix` and are neither abstract nor private."""
+    for cls in base.__subclasses__():
+        yield from final_below(cls, prefix)
+        if cls.__module__.startswith(prefix) and not cls.__name__.startswith(("Abstract", "_")):
+            yield cls
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_member_of_a_family_is_public_and_in_the_reference(family):
+    room = importlib.import_module(f"gradflow.{family}")
+    public = {
+        name: value
+        for name, value in vars(room).items()
+        if not name.startswith("_") and (inspect.isclass(value) or inspect.isfunction(value))
+        if value.__module__.startswith(room.__name__)
+    }
+    bases = [value for name, value in public.items() if name.startswith("Abstract")]
+    hidden = {cls.__name__ for base in bases for cls in final_below(base, room.__name__)} - set(public)
+    assert not hidden, f"gradflow.{family} does not export them"
+    assert sorted(set(public) - set(members_of_pages()[room.__name__])) == []
+
+
 def test_every_public_name_is_in_the_reference():
     exported = (ROOT / "gradflow" / "__init__.pyi").read_text()
     rooms = re.findall(r"^from \. import (\w+)", exported, re.MULTILINE)
     names = re.findall(r"^from \.(?!__about__)[\w.]+ import (\w+)", exported, re.MULTILINE)
     assert len(rooms) > 20 and len(names) > 20
     pages = "".join(page.read_text() for page in (DOCS / "reference").glob("*.md"))
-    members = dict(re.findall(r"^\.\. automodule:: (\S+)\n   :members: (.*)$", pages, re.MULTILINE))
+    members = members_of_pages()
     homes = dict(re.findall(r"`gf\.(\w+) <([\w.]+)>`", pages))
     assert [room for room in rooms if f"gradflow.{room}" not in members] == []
     assert [name for name in names if name not in homes] == []
     for name in names:
         module, _, member = homes[name].rpartition(".")
-        assert member in members.get(module, "").split(", "), name
+        assert member in members.get(module, []), name
 
 
 def test_a_text_block_must_be_what_was_printed(tool, tmp_path, monkeypatch, capsys):

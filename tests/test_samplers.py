@@ -164,19 +164,25 @@ def test_replicates_are_numbered_within_their_count(name):
 # ---- laws
 
 
-@pytest.mark.parametrize(
-    ("sampler", "law"),
-    [
-        (Box([-2.0, 1.0], [3.0, 1.5]), lambda rows: [(rows[:, 0] + 2) / 5, (rows[:, 1] - 1) / 0.5]),
-        (Gaussian([0.5, 2.0], [1.0, -1.0]), lambda rows: list(stats.norm.cdf((rows - [1.0, -1.0]) / [0.5, 2.0]).T)),
-        (Ball(2.0, [1.0, 0.0, 0.0]), lambda rows: [(np.linalg.norm(rows - [1, 0, 0], axis=1) / 2) ** 3]),
-        (Ball(2.0, like=3), lambda rows: list((0.5 + 0.5 * rows / np.linalg.norm(rows, axis=1)[:, None]).T)),
-        (Sphere(2.0, like=3), lambda rows: list((0.5 + rows / 4).T)),  # Archimedes: each coordinate is uniform
-        (SAMPLERS["law_fan_in"], lambda rows: list(stats.norm.cdf(rows * math.sqrt(2)).T)),
-        (Sobol(Gaussian(0.5, like=2)), lambda rows: list(stats.norm.cdf(rows / 0.5).T)),
-        (SAMPLERS["stratified"], lambda rows: list(stats.norm.cdf(rows / 0.5).T)),
-    ],
-)
+DISTRIBUTIONS = [
+    (Box([-2.0, 1.0], [3.0, 1.5]), lambda rows: [(rows[:, 0] + 2) / 5, (rows[:, 1] - 1) / 0.5]),
+    (Gaussian([0.5, 2.0], [1.0, -1.0]), lambda rows: list(stats.norm.cdf((rows - [1.0, -1.0]) / [0.5, 2.0]).T)),
+    (Ball(2.0, [1.0, 0.0, 0.0]), lambda rows: [(np.linalg.norm(rows - [1, 0, 0], axis=1) / 2) ** 3]),
+    (Ball(2.0, like=3), lambda rows: list((0.5 + 0.5 * rows / np.linalg.norm(rows, axis=1)[:, None]).T)),
+    (Sphere(2.0, like=3), lambda rows: list((0.5 + rows / 4).T)),  # Archimedes: each coordinate is uniform
+    (SAMPLERS["law_fan_in"], lambda rows: list(stats.norm.cdf(rows * math.sqrt(2)).T)),
+    (Sobol(Gaussian(0.5, like=2)), lambda rows: list(stats.norm.cdf(rows / 0.5).T)),
+    (SAMPLERS["stratified"], lambda rows: list(stats.norm.cdf(rows / 0.5).T)),
+]
+"""A sampler and what makes uniform numbers of its starts, for every class that draws from a law."""
+
+
+def test_every_law_is_tried():
+    drawn = {type(sampler) for sampler in SAMPLERS.values()} - {FromFunction, Given, Slice}
+    assert {type(sampler) for sampler, _ in DISTRIBUTIONS} == drawn
+
+
+@pytest.mark.parametrize(("sampler", "law"), DISTRIBUTIONS)
 def test_samples_have_the_law_they_name(sampler, law):
     rows = table(sampler.starts(11, np.arange(6144)))
     for uniforms in law(rows):
