@@ -30,7 +30,7 @@ from gradflow.solvers import is_always_stable, make_solver
 from gradflow.solvers.automatic import AutomaticChoice
 from gradflow.solvers.costs import factorised_step_cost
 from gradflow.solvers.flat import FlatFlow, Layout
-from gradflow.solvers.methods import make_method
+from gradflow.solvers.methods import locating_method, make_method
 from gradflow.solvers.registry import num_parameters, takes_flat_states
 from gradflow.solvers.states import Facts, Limits, State
 from gradflow.solvers.stepping import MAX_REJECTS, advance, resume, start
@@ -269,7 +269,8 @@ class _Run:
 
     def _meets_end(self, locator: Locator, begin: State, before: Facts, count: int) -> bool:
         """Notes the events of the last chunk; True when one of them ends the run, which then stands there."""
-        located = locator.found(self.running, self.method, begin, self.state, count)
+        method = locating_method(self.method, self.rtol, self.atol)
+        located = locator.found(self.running, method, begin, self.state, count)
         self.events += [one.occurrence for one in located]
         if not located or not located[-1].is_terminal:
             return False

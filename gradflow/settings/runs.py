@@ -23,7 +23,7 @@ Step = Literal[
 Law = Literal["gaussian", "fan_in", "glorot", "balanced", "orthogonal", "zero_asymmetric"]
 Solver = Literal[
     "auto", "bosh3", "tsit5", "dopri5", "dopri8", "kvaerno3", "kvaerno4", "kvaerno5", "rodas3", "rodas4", "rodas5p",
-    "rkc2", "rkl2", "gauss2", "gauss4", "gauss6",
+    "radau9", "bdf", "rkc2", "rkl2", "gauss2", "gauss4", "gauss6",
 ]  # fmt: skip
 InputLaw = Literal["gaussian", "whitened"]
 FlowName = Literal["original", "reduced"]
@@ -193,8 +193,8 @@ class SolverSettings:
     """Local error per step that is always allowed. If left out: a hundredth of rtol."""
 
     solver: Solver = "auto"
-    """auto: tsit5, then rodas5p or rkc2 if the flow turns out to be stiff.
-    kvaerno, rodas and gauss solvers are implicit; rkc2 and rkl2 are explicit and made for stiff flows."""
+    """auto: tsit5, then radau9, rodas5p or bdf if the flow turns out to be stiff.
+    kvaerno, rodas, radau9, bdf and gauss solvers are implicit; rkc2 and rkl2 are explicit and made for stiff flows."""
 
     grad_tol: Annotated[float | None, UNSAID] = None
     """Gradient norm below which the flow counts as ended.

@@ -32,6 +32,34 @@ class EnergyHermite(diffrax.ThirdOrderHermitePolynomialInterpolation):
         self.energy = energy
 
 
+class StepPolynomial(diffrax.AbstractLocalInterpolation):
+    """The polynomial that a method of high order follows over a step: its dense output, as accurate as its steps.
+
+    `polynomial` holds the coefficients of the powers of ``(t - t1) / (t1 - t0)`` along a leading axis, the highest
+    power first; the rest is as in :class:`EnergyHermite`.
+    """
+
+    t0: Any  # type: ignore[misc]
+    t1: Any  # type: ignore[misc]
+    polynomial: Params
+    energy: Scalar
+
+    def __init__(
+        self, *, t0: Any, t1: Any, y0: Params, y1: Params, k0: Params, k1: Params, energy: Scalar, polynomial: Params
+    ) -> None:
+        del y0, y1, k0, k1
+        self.t0, self.t1, self.polynomial, self.energy = t0, t1, polynomial, energy
+
+    def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Params:
+        """The value at `t0`, or the increment from there to `t1`."""
+        if t1 is not None:
+            return jax.tree.map(lambda a, b: a - b, self.evaluate(t1), self.evaluate(t0))
+        del left
+        length = self.t1 - self.t0
+        place = jnp.where(length == 0, 0.0, (t0 - self.t1) / jnp.where(length == 0, 1.0, length))
+        return jax.tree.map(lambda rows: jnp.polyval(rows, place), self.polynomial)
+
+
 class AbstractFlowSolver(diffrax.AbstractAdaptiveSolver):
     """A solver of gradflow's own for autonomous equations ``y' = f(y)``.
 
@@ -41,7 +69,7 @@ class AbstractFlowSolver(diffrax.AbstractAdaptiveSolver):
     """
 
     term_structure: ClassVar = diffrax.AbstractTerm
-    interpolation_cls: ClassVar[Callable[..., EnergyHermite]] = EnergyHermite
+    interpolation_cls: ClassVar[Callable[..., EnergyHermite | StepPolynomial]] = EnergyHermite
     real_stability_limit: eqx.AbstractClassVar[float]
 
     def func(self, terms: Any, t0: Any, y0: Params, args: Any) -> Params:

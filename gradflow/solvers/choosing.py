@@ -1,15 +1,21 @@
 """Which solver the automatic choice goes on with: rules over measured facts, the same for every run of the same flow.
 
 A run starts with Tsit5. When stability and not accuracy has set the length of its steps for a while, and many more
-such steps lie ahead, it goes on with a solver made for stiff flows: with few parameters Rodas5P; with more RKC2, whose
-work grows with the root of the stiffness, or Rodas5P where its Jacobian is cheap enough. As the flow comes to rest
-steps grow until even the root is too much; then Rodas5P follows RKC2, where its matrix is affordable. Nothing here
-looks at a clock: the choice must not depend on the machine.
+such steps lie ahead, it goes on with a solver made for stiff flows: Radau9 where its large systems are small, Rodas5P
+with a few more parameters, beyond that BDF, which makes a matrix in few steps and none for many parameters.
+
+A flow with kinks starts anew at every one of them, which a multistep method pays for with its order: there it is
+Rodas5P, or with many parameters RKC2, whose work grows with the root of the stiffness. As the flow comes to rest steps
+grow until even the root is too much; then Rodas5P follows RKC2, where its matrix is affordable. Nothing here looks at a
+clock: the choice must not depend on the machine.
 """
 
 import math
 from collections.abc import Callable
 from typing import NamedTuple
+
+COUPLED_PARAMETERS = 10
+"""Up to this number the system of all five stages of Radau9 together costs no more than calling it."""
 
 FEW_PARAMETERS = 50
 """Up to this number a factorisation costs no more than a few evaluations of the field."""
@@ -90,8 +96,11 @@ def _instead_of_explicit(now: Situation) -> tuple[str, str] | None:
     reason = f"Tsit5 was limited by stability for {now.num_capped} steps"
     if is_known:
         reason += f" with about {steps:.1g} more ahead"
+    if not now.has_kinks:
+        few, some = now.num_parameters <= COUPLED_PARAMETERS, now.num_parameters <= FEW_PARAMETERS
+        return ("radau9" if few else "rodas5p" if some else "bdf"), reason
     # Where kinks are located a step is cut by its dense output, which is best where the steps are of high order.
-    if now.num_parameters <= (KINKED_PARAMETERS if now.has_kinks else FEW_PARAMETERS):
+    if now.num_parameters <= KINKED_PARAMETERS:
         return "rodas5p", reason
     return ("rodas5p" if _is_too_much(now, GAIN * LIMIT / advantage(now.rtol)) else "rkc2"), reason
 

@@ -18,7 +18,9 @@ from jaxtyping import Float
 from gradflow import checks
 from gradflow.flow import AbstractFlow
 from gradflow.solvers.base import AbstractFlowSolver
+from gradflow.solvers.bdf import BDF
 from gradflow.solvers.gauss_legendre import Gauss2, Gauss4, Gauss6
+from gradflow.solvers.radau import Radau9
 from gradflow.solvers.rosenbrock import AbstractRosenbrock, Rodas3, Rodas4, Rodas5P
 from gradflow.solvers.stabilised import RKC2, RKL2
 from gradflow.solvers.stage_equations import stage_newton
@@ -35,6 +37,8 @@ _FACTORIES: dict[str, Callable[[], diffrax.AbstractSolver]] = {
     "rodas3": Rodas3,
     "rodas4": Rodas4,
     "rodas5p": Rodas5P,
+    "radau9": Radau9,
+    "bdf": BDF,
     "rkc2": RKC2,
     "rkl2": RKL2,
     "gauss2": Gauss2,
@@ -44,6 +48,9 @@ _FACTORIES: dict[str, Callable[[], diffrax.AbstractSolver]] = {
 
 SOLVER_NAMES = ("auto", *_FACTORIES)
 """What `solver=` accepts by name; "auto" starts with tsit5 and changes on measured stiffness."""
+
+ATOL_SHARE = 1e-2
+"""Absolute tolerance told to solvers that need one where only the relative one is known, as a share of it."""
 
 
 class FlowJacobian(eqx.Module):
@@ -94,6 +101,8 @@ def _prepared(solver: diffrax.AbstractSolver, rtol: float, direction: float) -> 
         changes["jacobian"] = FlowJacobian(direction)
     if isinstance(solver, AbstractRosenbrock):
         changes["tolerance"] = min(solver.tolerance, 1e-2 * rtol)
+    if isinstance(solver, BDF | Radau9):
+        changes |= {"rtol": np.asarray(rtol), "atol": np.asarray(ATOL_SHARE * rtol)}
     return dataclasses.replace(solver, **changes) if changes else solver
 
 

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float
 from gradflow.calls import compiled
 from gradflow.flow import AbstractFlow
 from gradflow.solvers import explicit
+from gradflow.solvers.bdf import MultistepState
 from gradflow.solvers.pieces import AbstractPiece, cut
 from gradflow.solvers.stabilised import StabilisedState
 from gradflow.solvers.states import Facts, Limits, Method, State
@@ -73,7 +74,14 @@ def start(
     terms, solver = method.terms(), method.solver
     zero = jnp.zeros(())
     begin = lambda first: method.controller.init(  # noqa: E731
-        terms, zero, jnp.asarray(jnp.inf), params, first, flow, solver.func, solver.error_order(terms) or 2
+        terms,
+        zero,
+        jnp.asarray(jnp.inf),
+        params,
+        first,
+        flow,
+        solver.func,
+        getattr(solver, "start_order", solver.error_order(terms) or 2),
     )
     chosen, controller_state = begin(None)
     first = jnp.where(first_step > 0, first_step, chosen)
@@ -155,6 +163,12 @@ def _solver_state(flow: AbstractFlow, method: Method, params: Params, slope: Par
     return method.solver.init(method.terms(), jnp.zeros_like(step), step, params, flow)
 
 
+def _solver_state_after(keep: Bool[Array, ""], new: Any, old: Any) -> Any:
+    if isinstance(new, MultistepState):
+        return new.if_kept(keep, old)
+    return jax.tree.map(lambda n, o: jnp.where(keep, n, o), new, old)
+
+
 def _goes_on(state: State, limits: Limits, stops: Array) -> Bool[Array, ""]:
     return (
         (state.slot < len(state.times))
@@ -207,7 +221,7 @@ def _attempt(flow: AbstractFlow, method: Method, state: State, limits: Limits, s
         step=proposed,
         radius=radius,
         power=power,
-        solver_state=take(taken.solver_state, state.solver_state),
+        solver_state=_solver_state_after(keep, taken.solver_state, state.solver_state),
         controller_state=controller_state,
         num_capped=state.num_capped + (keep & (length >= 0.8 * longest)),
         num_stiff=state.num_stiff + (keep & ~is_last & (wanted >= STIFF_GAIN * longest)),

@@ -1,0 +1,127 @@
+"""Radau IIA of order 9: its tableau in closed form, order, stability, dense output, and steps it must refuse."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.integrate
+
+import gradflow as gf
+from gradflow.solvers.radau import STAGES, Radau9, radau_tableau
+
+DESCENT = diffrax.ODETerm(lambda t, y, args: -jax.grad(_loss)(y))
+
+
+def _loss(y):
+    return 0.25 * y[0] ** 4 - y[0] * jnp.sin(y[1]) + 0.2 * y[1] ** 2
+
+
+@pytest.fixture(autouse=True)
+def _double():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="module")
+def exact():
+    field = lambda t, y: np.asarray(DESCENT.vf(t, jnp.asarray(y), None))  # noqa: E731
+    with jax.enable_x64(True):
+        options = {"method": "DOP853", "rtol": 1e-13, "atol": 1e-14, "dense_output": True}
+        return scipy.integrate.solve_ivp(field, (0, 2), [1.0, 0.7], **options).sol
+
+
+def _step(solver, term, y0, step):
+    y0 = jnp.asarray(y0)
+    state = solver.init(term, 0.0, step, y0, None)
+    return solver.step(term, jnp.zeros(()), jnp.asarray(step), y0, None, state, False)
+
+
+def test_three_stages_are_those_of_the_textbook():
+    """Hairer and Wanner 1996, table IV.5.6."""
+    tableau, root = radau_tableau(3), np.sqrt(6.0)
+    np.testing.assert_allclose(tableau.nodes, [(4 - root) / 10, (4 + root) / 10, 1], rtol=1e-14)
+    np.testing.assert_allclose(tableau.matrix[0, 0], (88 - 7 * root) / 360, rtol=1e-13)
+    np.testing.assert_allclose(tableau.matrix[2], [(16 - root) / 36, (16 + root) / 36, 1 / 9], rtol=1e-13)
+
+
+def test_the_quadrature_has_order_nine_and_the_stages_order_five():
+    tableau = radau_tableau(STAGES)
+    degrees = np.arange(2 * STAGES - 1)
+    np.testing.assert_allclose(tableau.matrix[-1] @ tableau.nodes[:, None] ** degrees, 1 / (degrees + 1), rtol=1e-13)
+    low = degrees[:STAGES]
+    np.testing.assert_allclose(
+        tableau.matrix @ tableau.nodes[:, None] ** low, tableau.nodes[:, None] ** (low + 1) / (low + 1), atol=1e-14
+    )  # fmt: skip
+
+
+def test_stability_is_l_stability():
+    tableau = radau_tableau(STAGES)
+    eye, ones = np.eye(STAGES), np.ones(STAGES)
+
+    def factor(z):
+        return 1 + z * tableau.matrix[-1] @ np.linalg.solve(eye - z * tableau.matrix, ones)
+
+    assert all(abs(factor(-z)) < 1 for z in np.geomspace(1e-3, 1e8, 60)) and abs(factor(-1e10)) < 1e-8
+
+
+def test_the_order_on_a_gradient_flow(exact):
+    """Steps of 1 and 1/2 over [0, 2]."""
+    errors = []
+    for num in (2, 4):
+        solution = diffrax.diffeqsolve(
+            DESCENT, Radau9(1e-13, 1e-15), 0.0, 2.0, jnp.asarray(2 / num), jnp.array([1.0, 0.7]),
+            stepsize_controller=diffrax.ConstantStepSize(),
+        )  # fmt: skip
+        errors.append(np.abs(solution.ys[-1] - exact(2.0)).max())
+    assert abs(np.log2(errors[0] / errors[1]) - 9) < 1.0 and errors[1] < 1e-8
+
+
+def test_the_estimate_is_of_order_five_and_above_the_error(exact):
+    estimates = [np.abs(_step(Radau9(1e-12, 1e-14), DESCENT, [1.0, 0.7], h)[1]).max() for h in (0.1, 0.05)]
+    assert abs(np.log2(estimates[0] / estimates[1]) - 6) < 0.5
+    end, estimate, *_ = _step(Radau9(1e-6, 1e-8), DESCENT, [1.0, 0.7], 0.4)
+    assert np.abs(end - exact(0.4)).max() < np.abs(estimate).max()
+
+
+def test_diffeqsolve_takes_it_and_its_dense_output_is_the_collocation_polynomial(exact):
+    times = np.linspace(0.0, 2.0, 9)
+    tolerances = {"rtol": 1e-8, "atol": 1e-10}
+    solution = diffrax.diffeqsolve(
+        DESCENT, Radau9(**tolerances), 0.0, 2.0, None, jnp.array([1.0, 0.7]), saveat=diffrax.SaveAt(ts=times),
+        stepsize_controller=diffrax.PIDController(**tolerances),
+    )  # fmt: skip
+    np.testing.assert_allclose(solution.ys, exact(times).T, atol=1e-6)
+    np.testing.assert_allclose(solution.ys[-1], exact(2.0), atol=1e-8)
+    assert int(solution.stats["num_accepted_steps"]) < 12
+
+
+def test_the_energy_of_a_step_is_the_loss_lost():
+    """``y' = -y`` from 1: the energy of a step is ``(1 - e^{-2h}) / 2``."""
+    term = diffrax.ODETerm(lambda t, y, args: -y)
+    assert abs(float(_step(Radau9(), term, [1.0], 0.4)[2]["energy"]) + np.expm1(-0.8) / 2) < 1e-9
+
+
+def test_a_step_over_a_saddle_is_refused():
+    term = diffrax.ODETerm(lambda t, y, args: jnp.array([y[0], -3.0 * y[1]]))
+    short, long = (_step(Radau9(), term, [1e-3, 1.0], h) for h in (0.1, 6.0))
+    assert np.isfinite(short[1]).all() and np.isinf(long[1]).all()
+    assert abs(float(short[0][0]) - 1e-3 * np.exp(0.1)) < 1e-12
+
+
+def test_a_field_that_is_not_finite_refuses_the_step():
+    term = diffrax.ODETerm(lambda t, y, args: jnp.where(y < 0.9, jnp.nan, -y))
+    assert np.isinf(_step(Radau9(), term, [1.0], 1.0)[1]).all()
+
+
+def test_equations_that_are_not_solved_refuse_the_step(monkeypatch):
+    monkeypatch.setattr("gradflow.solvers.radau.CORRECTIONS", 1)
+    assert np.isinf(_step(Radau9(), DESCENT, [1.0, 0.7], 1.0)[1]).all()
+
+
+def test_a_valley_of_eight_decades_takes_fewer_than_a_hundred_steps():
+    valley = gf.GradientFlow(gf.model_problems.escaping_valley().problem)
+    run = gf.integrate(valley, np.array([0.5, 0.5]), 1e8, rtol=1e-8, atol=1e-10, solver="radau9", save_at=[1e8])
+    assert run.num_steps < 100 and run.endpoint[1] == pytest.approx(141.414282, rel=1e-8)
+    lost = float(valley.problem.loss(run.start) - valley.problem.loss(run.endpoint))
+    assert abs(run.dissipated[-1] - lost) < 1e-6
