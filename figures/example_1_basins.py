@@ -20,6 +20,9 @@ ENDS = {
     "spurious": "spurious min.",
     "undetermined": "no limit",
 }
+INDEPENDENT = "cone by cone"
+"""The calculation that shares no code with the library; the prediction for the others."""
+
 SETTLED = 1e-5
 """Distance from which on no label may differ."""
 
@@ -55,8 +58,11 @@ def _shares(panel: drawing.Panel, results: xr.Dataset) -> None:
         num = f" ({int(one['starts'])} starts)" if "starts" not in how else ""
         x, totals = np.arange(len(ENDS)) + shifts[number], np.full(len(ENDS), int(one["starts"]))
         _with_interval(panel, x, counts, totals, 0.95, label + num, **look)
-    panel.ax.axhspan(0.40, 0.41, xmax=0.25, color="0.85", zorder=0)
-    panel.key("predicted for the flat cone", color="0.8", linestyle="-", linewidth=5.0)
+    alone = results.sel(how_many=results["how"] == INDEPENDENT)
+    if alone.sizes["how_many"]:
+        ends = intervals.proportion_intervals(int(alone["flat"][0]), int(alone["starts"][0]), 0.999)
+        panel.ax.fill_between([-0.45, 0.45], float(ends.low), float(ends.high), color="0.85", zorder=0)
+        panel.key("flat cone, its 99.9 % interval", color="0.8", linestyle="-", linewidth=5.0)
     panel.ticks(range(len(ENDS)), [text.replace(" ", "\n", 1) for text in ENDS.values()])
     panel.ax.set_ylim(-0.02, max(0.5, panel.ax.get_ylim()[1]))
     found = drawing.counted(results["differing"], results["compared"], "labels differ")

@@ -200,7 +200,7 @@ def equal_units() -> xr.Dataset:
                           ("$w_{11}=w_{12}$", "$w_{21}=w_{22}$"))  # fmt: skip
     held = phase_plane(plane, SQUARE, SQUARE, critical_points=_critical_on(plane, SQUARE),
                        starts=((-1.6, 1.2), (0.2, -1.7), (1.7, 0.2)), time_marks=(0.5, 2.0))  # fmt: skip
-    return held.assign_attrs(title="two equal tanh units, three samples")
+    return held.assign_attrs(title="two equal tanh units")
 
 
 def _critical_on(plane, limits):

@@ -8,8 +8,10 @@ makes the pictures of the documentation: few dots to the inch, and few colours.
 """
 
 import argparse
+import contextlib
 import filecmp
-import subprocess
+import io
+import runpy
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -46,7 +48,7 @@ def commands(
                 part.format(results=results, folder=folder, format=suffix, name=name)
                 for part in ARGUMENTS.get(name, DEFAULT)
             ]
-            yield name, [sys.executable, str(script), *filled, *more]
+            yield name, [str(script), *filled, *more]
 
 
 def draw(results: Path, folder: Path, suffix: str, only: Sequence[str] = (), is_small: bool = False) -> dict[str, str]:
@@ -54,18 +56,35 @@ def draw(results: Path, folder: Path, suffix: str, only: Sequence[str] = (), is_
     outcome = {}
     more = ("--dpi", str(SMALL_DPI)) if is_small else ()
     for name, command in commands(results, folder, suffix, only, more):
-        source = Path(command[2])
+        source = Path(command[1])
         if source.suffix == ".nc" and not source.exists():
             outcome[name] = "no results"
             continue
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        outcome[name] = "drawn" if done.returncode == 0 else f"failed: {lines[-1]}"
-        if is_small and done.returncode == 0:
-            for picture in done.stdout.split():
-                reduced(Path(picture))
+        code, said, complaint = run(command)
+        outcome[name] = f"failed: {complaint}" if code else "drawn"
+        for picture in said.split() if is_small and not code else ():
+            reduced(Path(picture))
         print(f"{name}: {outcome[name]}", flush=True)
     return outcome
+
+
+def run(command: list[str]) -> tuple[int, str, str]:
+    """Exit code, output and the last line of complaint of a script, run in this process: imports are done once."""
+    before, said, complaints = list(sys.argv), io.StringIO(), io.StringIO()
+    sys.argv, code = command, 0
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complaints):
+            runpy.run_path(command[0], run_name="__main__")
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        if isinstance(leaving.code, str):
+            complaints.write(leaving.code)
+    except Exception as error:  # a figure that fails must not keep the others from being drawn
+        code = 1
+        complaints.write(f"{type(error).__name__}: {error}")
+    finally:
+        sys.argv = before
+    return code, said.getvalue(), (complaints.getvalue().strip().splitlines() or ["no message"])[-1]
 
 
 def reduced(picture: Path) -> None:
@@ -95,6 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--small", action="store_true", help="pictures for the documentation, .png")
     chosen = parser.parse_args(arguments)
     wanted = ("png" if chosen.small else chosen.format, chosen.only, chosen.small)
+    sys.path.insert(0, str(FIGURES))
     chosen.out.mkdir(parents=True, exist_ok=True)
     if not chosen.check:
         outcome = draw(chosen.results, chosen.out, *wanted)

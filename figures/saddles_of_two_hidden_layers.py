@@ -52,7 +52,7 @@ def _spectra(panel: drawing.Panel, results: xr.Dataset) -> None:
         if name == "1.2":
             panel.points(x, abs(spectrum).max("eigenvalue"), "largest $|$eigenvalue$|$ of case 1.2", color="black",
                          marker="_", markersize=4.0)  # fmt: skip
-    panel.ticks(range(len(names)), [symbol(name).replace(" ", "\n") for name in names])
+    panel.ticks(range(len(names)), [symbol(name).replace(" learned", "").replace(" ", "\n") for name in names])
     low = min(-10.0, 2 * float(results["spectrum"].min()))
     panel.ax.set_ylim(low, 1e-7)
     panel.ax.axhspan(-ZERO, ZERO, color="0.88", zorder=0)
@@ -100,7 +100,7 @@ def _checks(panel: drawing.Panel, results: xr.Dataset) -> None:
     panel.limit(1e-12, "limit of the gradient")
     panel.limit(1e-6, "limit of the loss", linestyle=":")
     panel.ax.set_ylim(min(1e-18, panel.ax.get_ylim()[0]), max(1e-4, panel.ax.get_ylim()[1]))
-    panel.ticks(range(len(names)), [symbol(name).replace(" ", "\n") for name in names])
+    panel.ticks(range(len(names)), [symbol(name).replace(" learned", "").replace(" ", "\n") for name in names])
 
 
 if __name__ == "__main__":
