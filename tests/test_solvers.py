@@ -69,7 +69,8 @@ def test_errors_of_a_step_and_their_estimates_have_the_orders_that_the_solver_sa
     estimates = [np.abs(estimate).max() for _, estimate, _ in taken]
     for found, order in ((errors, solver.order(None) + 1), (estimates, solver.error_order(None))):
         seen = [value for value in found if 1e-12 < value < np.inf]
-        assert len(seen) >= 2 and abs(np.log2(seen[-2] / seen[-1]) - order) < 0.7, (order, seen)
+        # High orders are approached from below, and rounding ends the approach.
+        assert len(seen) >= 2 and -max(0.7, 0.15 * order) < np.log2(seen[-2] / seen[-1]) - order < 0.7, (order, seen)
 
 
 @pytest.mark.parametrize("name", OWN)
