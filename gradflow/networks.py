@@ -1,7 +1,7 @@
 """Networks: parameterised maps ``(params, inputs) -> outputs`` and the shapes of their parameters.
 
-A network knows neither data nor loss. Adding one means: its module or class here, a row in the
-conformance table of the tests, a line in the changelog.
+A network knows neither data nor loss. Adding one means: its class here, a row in ``tests/example_networks.py``, a line
+in the changelog. Arguments and fields have the same names, from which a results file makes the network again.
 """
 
 import abc
@@ -155,3 +155,42 @@ class Shallow(AbstractNetwork):
         """``sigma_2(W_2 sigma_1(W_1 inputs))``."""
         hidden = applied(self.activation, self.preactivations(params, inputs))
         return applied(self.output_activation, jnp.asarray(params[1]) @ hidden)
+
+
+class Diagonal(AbstractNetwork):
+    """The diagonal linear network ``<w_L * ... * w_1, x>``: weights are multiplied entry by entry, outputs are one row.
+
+    The smallest model in which the scale of the start decides which of many solutions the flow finds: for L = 2 from
+    ``w_1 = scale, w_2 = 0`` it keeps ``arsinh(2 w_1 * w_2 / scale^2)`` in the span of the samples.
+
+    Args:
+        dim: number d of inputs.
+        depth: number L of weight vectors.
+
+    Parameters are ``(w_1, ..., w_L)``, each a row ``(1, d)``.
+
+    Raises:
+        InputError: an argument that is not a whole number of at least 1.
+
+    Source: Woodworth et al., Kernel and Rich Regimes in Overparametrized Models (COLT 2020), for ``u * v`` in place of
+    their ``u^2 - v^2``.
+    """
+
+    dim: int = eqx.field(static=True)
+    depth: int = eqx.field(static=True)
+
+    def __init__(self, dim: int, depth: int = 2):
+        self.dim = checks.integer("dim", dim)
+        self.depth = checks.integer("depth", depth)
+
+    @property
+    def shapes(self) -> Shapes:
+        """``depth`` times ``(1, dim)``."""
+        return ((1, self.dim),) * self.depth
+
+    def __call__(self, params: Weights, inputs: Float[Array, "dim samples"]) -> Float[Array, "1 samples"]:
+        """``(w_L * ... * w_1) inputs``."""
+        product = jnp.asarray(params[0])
+        for weight in params[1:]:
+            product = product * weight
+        return product @ inputs

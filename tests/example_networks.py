@@ -9,6 +9,7 @@ from gradflow.problem import Regression
 
 NETWORKS = {
     "linear": networks.Linear((3, 4, 2, 2)),
+    "diagonal": networks.Diagonal(3, 3),
     "residual": networks.Residual(3, 2, 2),
     "shallow": networks.Shallow((3, 4, 2), "tanh", activations.LeakyReLU(1 / 3)),
 }

@@ -238,6 +238,16 @@ def test_values_keep_leading_axes():
         np.testing.assert_allclose(values[1], 4.0 * values[0], rtol=1e-15)
 
 
+def test_a_diagonal_network_conserves_squares_and_neither_products_nor_sums():
+    flow = GradientFlow(problem_of(networks.Diagonal(3, 2)))
+    params = (np.array([[1.0, -2.0, 0.5]]), np.array([[3.0, 1.0, 0.5]]))
+    (invariant,) = invariants_of(flow)
+    np.testing.assert_array_equal(invariant.value(params), [8.0, -3.0, 0.0])
+    velocity = flow.vector_field(params)
+    for other in (lambda layers: layers[1] ** 2 + layers[0] ** 2, lambda layers: layers[1] * layers[0]):
+        assert np.abs(moving.rate_along(velocity, other, params)).max() > 0.1 * moving.speed(velocity)
+
+
 def test_nothing_is_claimed_of_landscapes_and_unknown_flows():
     class Slowed(AbstractFlow):
         problem: Regression

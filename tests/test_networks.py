@@ -148,6 +148,32 @@ def test_a_residual_network_of_one_layer_per_shortcut_flows_as_a_linear_one():
         np.testing.assert_allclose(np.eye(2) + a, w, atol=1e-8)
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_diagonal_network_multiplies_its_weights_entry_by_entry(depth):
+    rng = np.random.default_rng(depth)
+    network = networks.Diagonal(4, depth)
+    params = tuple(rng.normal(size=shape) for shape in network.shapes)
+    X = rng.normal(size=(4, 5))
+    expected = [[sum(x * math.prod(w[0, i] for w in params) for i, x in enumerate(sample)) for sample in X.T]]
+    np.testing.assert_allclose(network(params, X), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0])
+def test_a_diagonal_network_finds_the_solution_that_the_scale_of_its_start_decides(scale):
+    """``arsinh(2 b / scale^2)`` of the end lies in the span of the samples: the optimality of a potential of b."""
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(6, 3))
+    flow = gf.GradientFlow(gf.Regression(networks.Diagonal(6), X, np.array([[1.0, 0.0, 0.0, -1.0, 0.0, 0.0]]) @ X))
+    start = (np.full((1, 6), scale), np.zeros((1, 6)))
+    run = gf.integrate(flow, start, rtol=1e-10, atol=1e-13)
+    first, second = (np.asarray(layer)[0] for layer in run.endpoint)
+    assert flow.problem.loss(run.endpoint) < 1e-16
+    np.testing.assert_allclose(first**2 - second**2, scale**2, atol=1e-8)
+    dual = np.arcsinh(2 * first * second / scale**2)
+    outside = dual - X @ np.linalg.lstsq(X, dual, rcond=None)[0]
+    assert np.linalg.norm(outside) < 1e-6 * np.linalg.norm(dual)
+
+
 def test_a_shallow_network_applies_its_activations_where_it_says():
     network = networks.Shallow((2, 3, 1), "relu", "tanh")
     rng = np.random.default_rng(0)
@@ -165,6 +191,7 @@ def test_a_shallow_network_applies_its_activations_where_it_says():
         (lambda: networks.Shallow((2, 3), "tanh"), r"three numbers \(d_0, d_1, d_2\)"),
         (lambda: networks.Shallow((2, 3, 1), "tahn"), "Perhaps you meant 'tanh'"),
         (lambda: networks.Residual(0, 1), "`dim` must be at least 1"),
+        (lambda: networks.Diagonal(2, 0), "`depth` must be at least 1"),
         (lambda: networks.Residual(2, 1, 1.5), "`depth` must be a whole number"),
     ],
 )

@@ -1,6 +1,7 @@
 """What flows conserve, each quantity with its hypotheses, their truth values, and the flow it belongs to."""
 
 from gradflow.invariants.catalogue import invariants_of as invariants_of
+from gradflow.invariants.diagonal import square_difference as square_difference
 from gradflow.invariants.invariant import Behaviour as Behaviour
 from gradflow.invariants.invariant import Invariant as Invariant
 from gradflow.invariants.invariant import Matrices as Matrices

@@ -3,11 +3,12 @@
 from gradflow import checks
 from gradflow.flow import AbstractFlow
 from gradflow.hypotheses import Hypothesis
+from gradflow.invariants.diagonal import diagonal_invariants
 from gradflow.invariants.invariant import Invariant
 from gradflow.invariants.linear import COORDINATES, linear_invariants
 from gradflow.invariants.residual import residual_invariants
 from gradflow.invariants.shallow import shallow_invariants
-from gradflow.networks import Linear, Residual, Shallow
+from gradflow.networks import Diagonal, Linear, Residual, Shallow
 from gradflow.problem import Regression
 
 LINEAR = "the network is linear and the loss a function of its outputs alone"
@@ -18,7 +19,9 @@ def invariants_of(flow: AbstractFlow) -> tuple[Invariant, ...]:
 
     Linear networks: ``C_1, ..., C_H``, ``c_1, ..., c_H`` (:mod:`gradflow.invariants.linear`); residual ones the same
     inside each unit (:mod:`gradflow.invariants.residual`); shallow ones one number per hidden unit and their total
-    (:mod:`gradflow.invariants.shallow`); for rank-deficient X always the part of the first layer no sample reaches.
+    (:mod:`gradflow.invariants.shallow`); diagonal ones a number per input and pair of layers
+    (:mod:`gradflow.invariants.diagonal`); for rank-deficient X, but for diagonal ones, the part of the first layer no
+    sample reaches.
 
     Each quantity carries its hypotheses with their truth values. One whose hypothesis fails is listed nevertheless,
     with ``holds`` False and ``behaviour`` saying what it does instead: decay exactly, decay in norm, or nothing known.
@@ -41,4 +44,6 @@ def invariants_of(flow: AbstractFlow) -> tuple[Invariant, ...]:
         return tuple(residual_invariants(flow, problem))
     if isinstance(problem.network, Shallow):
         return tuple(shallow_invariants(flow, problem))
+    if isinstance(problem.network, Diagonal):
+        return tuple(diagonal_invariants(flow, problem))
     return ()
