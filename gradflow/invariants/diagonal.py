@@ -1,8 +1,8 @@
 """Conserved quantities of diagonal linear networks ``<w_L * ... * w_1, x>``.
 
 The loss sees the row ``b = w_L * ... * w_1`` alone, so that ``w_j * dw_j/dt = -b * dL/db``, entry by entry, for every
-layer j: ``w_{j+1}^2 - w_j^2`` does not move, for any loss and any X. It is the diagonal case of paper 003, Lemma 1, with
-the layers ``diag(w_j)``. The part of w_1 that no sample reaches is not conserved, in contrast: ``dw_1/dt`` is
+layer j: ``w_{j+1}^2 - w_j^2`` does not move, for any loss and any X. It is paper 003, Lemma 1, for layers
+``diag(w_j)``. The part of w_1 that no sample reaches is not conserved, in contrast: ``dw_1/dt`` is
 ``-(w_L * ... * w_2) * dL/db``, and the factor in front leads out of the span of the samples.
 """
 
