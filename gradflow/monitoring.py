@@ -36,6 +36,9 @@ BLOCK = 64
 GROWTH_THRESHOLD = 0.02
 """Exponent d log ||W|| / d log t over the last decade of time above which a trajectory counts as still growing."""
 
+FEWEST_ROWS = 5
+"""Rows in that decade below which nothing is said; two of them in each half. Solvers of high order take few steps."""
+
 LOGARITHM_THRESHOLD = 1e-4
 """The same for a trajectory that gains as much in the second half of that decade as in the first."""
 
@@ -104,12 +107,12 @@ def growth(times: np.ndarray, norms: np.ndarray) -> tuple[str, float]:
     an observation on a finite window, no proof of unboundedness.
     """
     window = (times > 0) & (times >= times[-1] / 10) & (norms > 0)
-    if window.sum() < 8:
+    if window.sum() < FEWEST_ROWS:
         return "unknown", math.nan
     log_time, log_norm = np.log(times[window]), np.log(norms[window])
     slope = _slope(log_time, log_norm)
     middle = log_time <= 0.5 * (log_time[0] + log_time[-1])
-    if min(middle.sum(), (~middle).sum()) < 3:
+    if min(middle.sum(), (~middle).sum()) < 2:
         return "unknown", slope
     halves = _slope(log_time[middle], log_norm[middle]), _slope(log_time[~middle], log_norm[~middle])
     is_power = min(slope, *halves) > GROWTH_THRESHOLD

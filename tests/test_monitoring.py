@@ -102,6 +102,13 @@ def test_growth_is_told_from_the_last_decade(law, state, exponent):
     assert abs(fitted - exponent) < 0.02
 
 
+def test_growth_is_told_from_the_few_rows_of_a_method_of_high_order():
+    times = np.geomspace(1.0, 1e8, 41)  # five steps a decade
+    assert monitoring.growth(times, times**0.25) == ("growing", pytest.approx(0.25))
+    assert monitoring.growth(times, 3.0 - 1 / times)[0] == "settled"
+    assert monitoring.growth(times[::3], times[::3] ** 0.25)[0] == "unknown"
+
+
 def test_growth_is_unknown_with_few_rows():
     assert monitoring.growth(np.array([0.0, 1.0, 2.0]), np.ones(3))[0] == "unknown"
 
