@@ -16,7 +16,7 @@ from gradflow.plotting.styles import OKABE_ITO
 
 ENDS = {
     "flat": "flat cone",
-    "global_minimum": "global minimum",
+    "global_minimum": "global min.",
     "spurious": "spurious min.",
     "undetermined": "no limit",
 }
