@@ -407,3 +407,21 @@ def test_a_broken_formula_fails_its_statement(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(kinks, "faces", lambda data: tuple(face for face in cones.faces(data) if not face[1]))
     assert not verify(statements["Proposition 7, entire parameter space"]).is_as_expected
+
+
+def test_a_silent_unit_that_can_only_have_no_weight_has_none():
+    """Of this class the programs find a row of 1e-16, whose signs would be a pattern of their own."""
+    X = [[2.3541952196735028, -0.5324574682315419], [-0.8513639242595942, -0.9405354731359564],
+         [-0.3794870793251225, 1.0410800787542063]]  # fmt: skip
+    Y = [[2.222256891192172, -0.6766541377664166], [-0.1807313186638349, -0.5301147413556996],
+         [1.512956806527732, 1.2148485625057346]]  # fmt: skip
+    problem = relu_problem(np.array(X), np.array(Y), 3)
+    silent = [
+        entry for entry in relu_cones.enumerate_classes(problem)
+        if entry.pattern["kind"] == "silent" and (entry.pattern["I"], entry.pattern["J"]) == ((0,), (0, 1))
+    ]  # fmt: skip
+    assert len(silent) == 1
+    for key in range(20):
+        rows, second = relu_cones.sample(problem, silent[0], key)
+        assert relu_cones.decompose(problem, (rows, second)).cone.samples == (0, 1)
+        np.testing.assert_array_equal((rows @ np.array(X))[0], 0.0)

@@ -17,6 +17,9 @@ from gradflow.critical_sets.relu_cones.regressions import Layers, ReluData, relu
 from gradflow.initial_laws import KeyLike
 from gradflow.problem import AbstractProblem
 
+ROUNDING = 1e-12
+"""Norm of a row of the linear programs, whose rows are of size 1, below which it is zero."""
+
 SHRINKAGES = 12
 """How often a random step that leaves the cone is halved before it is given up."""
 
@@ -64,6 +67,8 @@ def _rows(
     captured = [index for index in piece.captured(counts) if index < piece.num_positive]
     if num_active == 1:
         row = found[0] if sum(counts) else _longest(data, piece, found[0])
+        # Rows of a cone are of size 1: what is left of one that can only be zero has no pattern of its own.
+        row = row if np.linalg.norm(row) > ROUNDING else np.zeros_like(row)
         return np.exp(rng.normal(scale=0.5)) * row[None]
     if sum(counts) == num_active:
         members = _independent(found, piece, len(captured)) or [found[0]]
