@@ -307,5 +307,5 @@ def test_a_stiff_flow_is_followed_by_a_solver_that_is_stable_at_every_step():
     ends = [estimate.ends[code] for code in estimate.codes]
     starts = sampler.starts(0, np.arange(40))
     assert [np.sign(end[0]) for end in ends] == np.sign(starts[:, 0]).tolist()
-    with pytest.raises(InputError, match="`solver` must be a known name, but got .dopri5."):
+    with pytest.raises(InputError, match=r"`solver` must be a known name, but got .dopri5."):
         gf.estimate_basins(flow, sampler, 0, 40, solver="dopri5")

@@ -122,7 +122,7 @@ def event_blocks(trajectory: Trajectory) -> list[Block]:
     table = Table(
         "Events met, in flow time", columns, tuple(tuple(row.values()) for row in rows), ("at t", "left of it")
     )
-    return [table] + [Sentence(more, FAINT)] * bool(more)
+    return [table, Sentence(more, FAINT)] if more else [table]
 
 
 def point_blocks(point: CriticalPoint) -> list[Block]:

@@ -318,8 +318,10 @@ def more_events(trajectory: Trajectory) -> str:
 
 def _events(trajectory: Trajectory) -> list[RenderableType]:
     rows = [{"  event": "  " + row.pop("event")} | row for row in event_rows(trajectory)]
-    more = more_events(trajectory)
-    return [table_of(rows)] + [Padding(Text(more), (0, 0, 0, 2))] * bool(more)
+    parts: list[RenderableType] = [table_of(rows)]
+    if more := more_events(trajectory):
+        parts.append(Padding(Text(more), (0, 0, 0, 2)))
+    return parts
 
 
 def verdict_of(study: Study) -> Text:
