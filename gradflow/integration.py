@@ -26,11 +26,11 @@ from gradflow.flow import AbstractFlow
 from gradflow.kinks import KinkLog, first_piece, has_pieces, is_within, next_piece
 from gradflow.precision import as_arrays, in_double, on_device, require_concrete
 from gradflow.recording import Rows, checked_save_at
-from gradflow.solvers import is_always_stable, make_solver
+from gradflow.solvers import is_always_stable
 from gradflow.solvers.automatic import AutomaticChoice
 from gradflow.solvers.costs import factorised_step_cost
 from gradflow.solvers.flat import FlatFlow, Layout
-from gradflow.solvers.methods import locating_method, make_method
+from gradflow.solvers.methods import locating_method, method_of
 from gradflow.solvers.registry import num_parameters, takes_flat_states
 from gradflow.solvers.states import Facts, Limits, State
 from gradflow.solvers.stepping import MAX_REJECTS, advance, resume, start
@@ -187,8 +187,7 @@ class _Run:
 
     def set_method(self, solver: str | diffrax.AbstractSolver) -> None:
         """From now on, steps are taken with this solver."""
-        made = make_solver(solver, self.rtol, self.direction)
-        self.method = make_method(made, self.rtol, self.atol, self.direction, self.has_kinks)
+        self.method = method_of(solver, self.rtol, self.atol, self.direction, self.has_kinks)
 
     def unravel(self, params: Params) -> Params:
         """Parameters of what the steps run on, leading axes kept."""

@@ -90,7 +90,8 @@ class Rows:
 
     def _append_row(self, state: State, index: int) -> None:
         row = self.unravel(jax.tree.map(lambda leaf: np.asarray(leaf)[index].copy(), state.rows))
-        self._append(float(state.times[index]), row, float(state.dissipations[index]))
+        times, dissipated = np.asarray(state.times), np.asarray(state.dissipations)  # indexing jax's costs 0.2 ms
+        self._append(float(times[index]), row, float(dissipated[index]))
 
     def finish(self, state: State, facts: Facts, fill: bool) -> tuple[np.ndarray, Params, np.ndarray]:
         """Times, stacked parameters and dissipated energy; the last state is always the last row.

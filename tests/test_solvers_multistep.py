@@ -237,3 +237,10 @@ def test_events_are_located_by_a_method_that_needs_no_past():
     quarter = gf.events.Event("quarter", lambda w: w[0] - 0.25, is_terminal=True)
     run = gf.integrate(bowl, np.ones(2), rtol=1e-8, atol=1e-10, solver="bdf", events=[quarter])
     assert run.status is gf.Status.EVENT and run.events[0].time == pytest.approx(np.log(4), abs=1e-6)
+
+
+def test_lanes_of_an_ensemble_take_it():
+    well = gf.GradientFlow(gf.Landscape(lambda w: 250.0 * (w[0] ** 2 - 1) ** 2 + 0.5 * w[1] ** 2))
+    starts = np.array([[0.5, 1.0], [-2.0, 0.3], [1.5, -1.0]])
+    run = gf.integrate_ensemble(well, starts, rtol=1e-6, atol=1e-8, solver="bdf")
+    np.testing.assert_allclose(run.endpoints, [[1, 0], [-1, 0], [1, 0]], atol=2e-3)

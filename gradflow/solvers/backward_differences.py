@@ -31,10 +31,7 @@ ERROR_CONSTANT = KAPPA * GAMMA + 1.0 / np.arange(1, MAX_ORDER + 2)
 """The local error of order k is this times ``nabla^{k+1} y``."""
 
 SAFETY = 0.9
-"""What a controller takes of the step that it thinks best, diffrax's default."""
-
-HELD = 0.95
-"""Told to the controller where the step is to stay as it is: above :data:`SAFETY`, below 1."""
+"""What a controller takes of the step that it thinks best, diffrax's default; told to it where a step is to stay."""
 
 GROWTH = 1.3
 """A step grows by at least that much, or stays: a change costs a factorisation and forgets the next orders."""
@@ -142,7 +139,7 @@ def chosen(table: Table, correction: Float[Array, " n"], scale: Float[Array, " n
     grows = GROWTH * roots[best] <= SAFETY
     is_due = (table.num_equal >= order + 1) & (error < 1)
     is_change = is_due & (grows | (best == 0))
-    told = jnp.where(error < 1, jnp.where(is_change & grows, roots[best], HELD), roots[1])
+    told = jnp.where(error < 1, jnp.where(is_change & grows, roots[best], SAFETY), roots[1])
     return Choice(jnp.where(is_change, order + best - 1, order).astype(order.dtype), is_change, told, error)
 
 

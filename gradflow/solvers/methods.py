@@ -1,6 +1,7 @@
 """Solvers made into methods of integration: with a step-size controller, and a cap where stability needs one."""
 
 import dataclasses
+import functools
 import math
 
 import diffrax
@@ -32,6 +33,20 @@ def make_method(solver: diffrax.AbstractSolver, rtol: float, atol: float, direct
     if limit < math.inf:
         controller = StabilityCap(controller, limit)
     return Method(solver, controller, direction, math.inf)
+
+
+def method_of(
+    solver: str | diffrax.AbstractSolver, rtol: float, atol: float, direction: float, has_kinks: bool
+) -> Method:
+    """The method of a solver or of its name; that of a name is made once, which takes as long as thirty steps."""
+    if isinstance(solver, str):
+        return _named(solver, rtol, atol, direction, has_kinks)
+    return make_method(make_solver(solver, rtol, direction), rtol, atol, direction, has_kinks)
+
+
+@functools.lru_cache(maxsize=64)
+def _named(solver: str, rtol: float, atol: float, direction: float, has_kinks: bool) -> Method:
+    return make_method(make_solver(solver, rtol, direction), rtol, atol, direction, has_kinks)
 
 
 def locating_method(method: Method, rtol: float, atol: float) -> Method:
