@@ -290,10 +290,11 @@ def _iterated(equations: _Equations, kept: Kept, first: _Newton) -> _Newton:
     """Corrections with a factor of the matrix for about that c, until the next one would be small."""
     # For the stiff directions, where it matters, the right matrix is the kept one times the ratio of the two c.
     relaxed = 2.0 / (1.0 + equations.c / kept.factored)
+    upper = kept.factor.reshape(equations.predicted.size, equations.predicted.size)
 
     def correct(old: _Newton) -> _Newton:
         residual = equations.residual(old.d, old.speed)
-        change = relaxed * _solved(kept.factor, residual)
+        change = relaxed * _solved(upper, residual)
         d = old.d + change
         size, speed = equations.size(change), equations.value(equations.predicted + d)
         ratio = size / old.size
@@ -307,9 +308,9 @@ def _iterated(equations: _Equations, kept: Kept, first: _Newton) -> _Newton:
     )  # fmt: skip
 
 
-def _solved(upper: Float[Array, " n*n"], right: Float[Array, " n"]) -> Float[Array, " n"]:
+def _solved(upper: Float[Array, "n n"], right: Float[Array, " n"]) -> Float[Array, " n"]:
     """``(U^T U)^{-1} right``. By rows U lies in memory as LAPACK wants its transpose: nothing is copied."""
-    column, lower = right[:, None], upper.reshape(right.size, right.size).T
+    column, lower = right[:, None], upper.T
     half = jax.lax.linalg.triangular_solve(lower, column, left_side=True, lower=True)
     return jax.lax.linalg.triangular_solve(lower, half, left_side=True, lower=True, transpose_a=True)[:, 0]
 
