@@ -396,7 +396,7 @@ def test_wrong_calls_are_refused_with_what_to_do(tmp_path):
         html.report(study("model_problem"), window=((1, 0), (0, 1)))
     with pytest.raises(checks.InputError, match=r"`resolution` must be at most 64"):
         html.report(study("model_problem"), resolution=65)
-    with pytest.raises(checks.InputError, match=r"folder with study\.nc or estimate\.nc, but got .*It holds no results file"):
+    with pytest.raises(checks.InputError, match=r"study\.nc or estimate\.nc, but got .*It holds no results file"):
         html.read(tmp_path)
     with pytest.raises(FileNotFoundError, match="there is no file"):
         html.read(tmp_path / "nothing.nc")
