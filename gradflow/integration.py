@@ -49,7 +49,7 @@ LARGEST_NORM = 1e150
 """Norm beyond which a trajectory has escaped whatever was asked for: its square is hardly a number."""
 
 ROUTINE_LOOK = 512
-"""Steps after which it is asked whether the flow has ended although no gradient was quiet enough; doubled each time."""
+"""Steps, or parameters if these are more, after which it is asked, unprompted, whether the flow has ended; doubled."""
 
 DEFAULT_RTOL = 1e-8
 DEFAULT_ATOL = 1e-10
@@ -174,7 +174,7 @@ class _Run:
         self.locator = Locator(events, self.layout, params0) if len(events) else None
         self.events: list[Occurrence] = []
         self.used, self.idle = 0, 0
-        self._plan_routine_look(ROUTINE_LOOK)
+        self._plan_routine_look(max(ROUTINE_LOOK, num_parameters(self.params0)))
         self.start_loss = self._begin(params0, 0.0, 0.0)
         self.choice, self.reason = None, "asked for"
         if isinstance(solver, str) and solver == "auto":
@@ -356,7 +356,7 @@ class _Run:
         self._begin(old.params, facts.time, facts.step)
         self.state = self.state.carry_on(old)
         self.facts = facts._replace(step=self.facts.step, quiet=0.0, rejects=0.0)
-        self._plan_routine_look(ROUTINE_LOOK)
+        self._plan_routine_look(max(ROUTINE_LOOK, num_parameters(self.params0)))
         self.rows.restart()
 
     def _show(self, bar: tqdm) -> None:

@@ -27,7 +27,7 @@ from gradflow.types import Array, Params, Scalar
 DENSE_PARAMETERS = 800
 """Number of parameters above which conjugate gradients take the place of a kept factorisation."""
 
-NEWTON_SHARE = 0.02
+NEWTON_SHARE = 0.01
 """What Newton's method may leave, as a share of the error that a step may have."""
 
 LINEAR_SHARE = 0.3
@@ -44,6 +44,9 @@ SLOW = 0.3
 
 FRESH_RATE = 0.3
 """Contraction that Newton's method with a Jacobian at the predicted point is trusted to have before it was seen."""
+
+MEASURED_EVERY = 4
+"""Steps after which a second correction is made in any case, to see how fast the first ones contract by now."""
 
 AGE = (5, 40)
 """Steps before which a Jacobian is not renewed though it converges slowly, and after which it is in any case.
@@ -290,6 +293,7 @@ def _iterated(equations: _Equations, kept: Kept, first: _Newton) -> _Newton:
     """Corrections with a factor of the matrix for about that c, until the next one would be small."""
     # For the stiff directions, where it matters, the right matrix is the kept one times the ratio of the two c.
     relaxed = 2.0 / (1.0 + equations.c / kept.factored)
+    is_known = kept.age % MEASURED_EVERY > 0
     upper = kept.factor.reshape(equations.predicted.size, equations.predicted.size)
 
     def correct(old: _Newton) -> _Newton:
@@ -299,7 +303,7 @@ def _iterated(equations: _Equations, kept: Kept, first: _Newton) -> _Newton:
         size, speed = equations.size(change), equations.value(equations.predicted + d)
         ratio = size / old.size
         rate = jnp.where(old.turns > 0, jnp.maximum(0.3 * old.rate, ratio), old.rate)
-        is_solved = size * jnp.minimum(rate, 1.0) < equations.tolerance
+        is_solved = (size * jnp.minimum(rate, 1.0) < equations.tolerance) & (is_known | (old.turns > 0))
         is_hopeless = ~jnp.isfinite(size) | ((old.turns > 0) & (ratio > 0.9))
         return _Newton(d, speed, size, rate, old.turns + 1, is_solved & ~jnp.isnan(size), is_hopeless)
 
