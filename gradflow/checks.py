@@ -50,7 +50,8 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     known = sorted(choices)
     close = difflib.get_close_matches(str(name), known, n=1)
     hint = f"Perhaps you meant '{close[0]}'. " if close else ""
-    return f"{hint}Choices: {', '.join(known)}."
+    listed = (f"'{one}'" if " " in one or "," in one else one for one in known)  # names of columns may hold both
+    return f"{hint}Choices: {', '.join(listed)}."
 
 
 def choice(name: str, value: str, choices: Iterable[str]) -> str:
@@ -103,6 +104,16 @@ def widths(value: Any, name: str = "widths") -> tuple[int, ...]:
         raise InputError(f"`{name}` must be a sequence of layer widths, but got {value!r}.") from None
     require(len(entries) >= 2, name, "have at least two entries (input and output width)", tuple(entries))
     return tuple(integer(f"{name}[{index}]", entry) for index, entry in enumerate(entries))
+
+
+def delimiter(name: str, value: Any) -> str:
+    """The single character that separates entries; a backslash with a t, as a shell hands over a tab, is one."""
+    remedy = r"For instance ';', or '\t' for a tab."
+    require(isinstance(value, str), name, "be a single character", repr(value), remedy)
+    character = "\t" if value == r"\t" else value
+    usable = len(character) == 1 and character not in '"\r\n'
+    require(usable, name, "be a single character, and no quotation mark or end of a line", repr(value), remedy)
+    return character
 
 
 def finite_array(name: str, value: Any, ndim: int | None = None) -> np.ndarray:

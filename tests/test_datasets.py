@@ -161,7 +161,7 @@ def test_notes_name_rank_constant_and_repeated_features_and_samples():
     notes = Dataset(X[:, [0, 1, 2, 3, 4, 4]], np.ones(6), feature_names=("a", "b", "c", "d")).notes
     assert notes == (
         "rank(X) = 3 is less than d_in = 4: statements that assume full row rank do not apply",
-        "constant features: c",
+        "constant features: c (drop_constant_features removes them)",
         "repeated features: b",
         "1 of 6 samples repeat another one exactly",
     )
@@ -360,6 +360,10 @@ def test_steps_are_recorded_in_order():
 def test_an_unknown_step_is_refused_with_the_nearest(small):
     with refused("`preprocess` must be a known name, but got 'centre'. Perhaps you meant 'center'"):
         datasets.preprocess(small, ["centre"])
+
+
+def test_one_step_needs_no_list(small):
+    assert np.array_equal(datasets.preprocess(small, "center").X, datasets.center(small).X)
 
 
 def test_an_unknown_side_is_refused(small):
@@ -609,7 +613,7 @@ def test_a_damaged_npz_is_an_error_of_the_file(write_npz):
 
 
 def test_another_ending_is_refused(tmp_path):
-    with refused("`path` must end in .npz or .csv, but got '.*data.xlsx'"):
+    with refused("`path` must end in .npz or .csv, but got '.*data.xlsx'. Export a spreadsheet as .csv"):
         from_file(tmp_path / "data.xlsx")
 
 
@@ -701,6 +705,12 @@ def test_an_unnamed_column_that_counts_the_rows_is_noted(write_csv):
         from_file(write_csv(",a,b\n0,5,1\n1,7,2\n2,6,4\n"))
 
 
+@pytest.mark.parametrize("delimiter", ["\t", r"\t"])
+def test_a_tab_may_be_given_as_a_shell_hands_it_over(write_csv, delimiter):
+    data = from_file(write_csv("a\tb, c\n1\t2\n3\t5\n"), delimiter=delimiter)
+    assert (data.feature_names, data.target_names) == (("a",), ("b, c",))
+
+
 @pytest.mark.parametrize(
     ("text", "arguments", "words"),
     [
@@ -726,8 +736,17 @@ def test_an_unnamed_column_that_counts_the_rows_is_noted(write_csv):
             {},
             r"`column 1 \('b'\) of data.csv` must be finite, but got inf in line 3. Remove or impute it.",
         ),
-        ("a,b\n1,2\n3\n", {}, "`line 3 of data.csv` must have 2 entries like the first line, but got 1"),
-        ("a;b\n1;2\n", {}, r"must have a column that is not a target, but got 1 column\(s\), 1 of them.*`delimiter`"),
+        ("a,b\n1,2\n3\n", {}, "`line 3 of data.csv` must have 2 entries like the first line, but got 1. An entry"),
+        ("a\n1\n", {}, r"must have a column that is not a target, but got 1 column\(s\), 1 of them.*`delimiter`"),
+        ("a;b\n1;2\n", {}, r"1 of them target\(s\)\. The first line looks like entries parted by ';': delimiter=';'"),
+        ("a;b, c;d\n1;2;3\n", {}, r"`line 2 of data.csv` must have 2 .* got 1\. The first line .*--delimiter ';'\)\.$"),
+        ("a\tb\n1\t2\n", {"targets": "b"}, r"`targets` must be a known name, but got 'b'\. .* delimiter='\\t'"),
+        ("a b;c, d\n1;2\n", {"targets": "c", "delimiter": ";"}, r"but got 'c'\. .*Choices: 'a b', 'c, d'\.$"),
+        (
+            "a;b\n1,5;2\n",
+            {"delimiter": ";"},
+            r"must hold numbers, but got '1,5' in line 2\. Write decimals with a point",
+        ),
         (TABLE, {"targets": "scor"}, "`targets` must be a known name, but got 'scor'. Perhaps you meant 'score'"),
         (TABLE, {"targets": (3,)}, "`targets` must be a column of data.csv, 0 to 2, but got 3"),
         (TABLE, {"targets": (-4,)}, "`targets` must be at least -3, but got -4"),
@@ -739,9 +758,15 @@ def test_an_unnamed_column_that_counts_the_rows_is_noted(write_csv):
             r"`data.csv` must have a column that is not a target, but got 3 column\(s\), 3 of them",
         ),
         (TABLE, {"targets": 0}, "`targets` must be at least 1, but got 0"),
-        ("a,a,b\n1,2,3\n", {"targets": "a"}, "`targets` must name a single column, but got 'a'"),
+        (
+            "a,a,b\n1,2,3\n",
+            {"targets": "a"},
+            "`targets` must be the name of one column, but got 'a', that of 0 and 1. Say",
+        ),
         (TABLE, {"samples": "columns"}, "`samples` must be \"rows\" for a .csv, but got 'columns'. Transpose"),
-        (TABLE, {"delimiter": "::"}, "`delimiter` must be a single character, but got '::'"),
+        (TABLE, {"delimiter": "::"}, "`delimiter` must be a single character, and .* '::'. For instance ';', or"),
+        (TABLE, {"delimiter": '"'}, "`delimiter` must be a single character, and no quotation mark"),
+        (TABLE, {"delimiter": 9}, "`delimiter` must be a single character, but got 9"),
         (TABLE, {"task": "classification", "targets": 2}, "`targets` must be the one column of class labels"),
         ("a,b\n1,u\n2,\n", {"task": "classification"}, "must have a label in each line, but got none in line 3"),
         ("a,b\n1,u\n2,u\n", {"task": "classification"}, "`labels` must have at least two classes"),

@@ -238,7 +238,7 @@ def _rank_note(X: np.ndarray) -> str:
 
 def _constant_note(X: np.ndarray, names: Sequence[str]) -> str:
     constant = [name for name, row in zip(names, X, strict=True) if len(row) > 1 and np.ptp(row) == 0]
-    return f"constant features: {_listed(constant)}" if constant else ""
+    return f"constant features: {_listed(constant)} (drop_constant_features removes them)" if constant else ""
 
 
 def _repeated_note(X: np.ndarray, names: Sequence[str]) -> str:

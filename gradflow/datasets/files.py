@@ -19,6 +19,11 @@ from gradflow import checks
 from gradflow.datasets.dataset import TASKS, Dataset, from_arrays, one_hot, warn
 from gradflow.datasets.tables import Targets, from_csv
 
+OTHER_FILES = (
+    r"Export a spreadsheet as .csv; rename a table in text, and say what parts its entries (--delimiter '\t')."
+)
+"""What to do with a file of another kind."""
+
 
 def from_file(
     path: str | os.PathLike[str],
@@ -44,7 +49,7 @@ def from_file(
             sequence of names or of column numbers (from 0, negative from the end) those columns. Default: the last.
         samples: "rows", or "columns" for a ``.npz`` that is transposed already.
         header: whether the first line of a ``.csv`` names the columns; by default it does if no entry is a number.
-        delimiter: what separates the entries of a ``.csv``.
+        delimiter: what separates the entries of a ``.csv``, one character.
         name: how tables and figures call the data; by default the file's name without its ending.
 
     Raises:
@@ -57,7 +62,7 @@ def from_file(
     """
     file = Path(path)
     ending = file.suffix.lower()
-    checks.require(ending in (".npz", ".csv"), "path", "end in .npz or .csv", repr(str(path)))
+    checks.require(ending in (".npz", ".csv"), "path", "end in .npz or .csv", repr(str(path)), OTHER_FILES)
     checks.choice("task", task, TASKS)
     checks.choice("samples", samples, ("rows", "columns"))
     _check_is_file(file)

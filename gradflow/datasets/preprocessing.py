@@ -155,13 +155,13 @@ STEPS: dict[str, Callable[[Dataset], Dataset]] = {
 """The steps by the names that configurations use."""
 
 
-def preprocess(data: Dataset, steps: Sequence[str]) -> Dataset:
-    """`data` after the named steps, in that order.
+def preprocess(data: Dataset, steps: str | Sequence[str]) -> Dataset:
+    """`data` after the named step or steps, in that order.
 
     Raises:
         InputError: a name that is not in :data:`STEPS` (the message names the nearest one).
     """
-    for step in steps:
+    for step in (steps,) if isinstance(steps, str) else steps:
         data = STEPS[checks.choice("preprocess", step, STEPS)](data)
     return data
 

@@ -5,6 +5,7 @@ A table is read line by line: its text is never in memory as a whole, and the fi
 
 import csv
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,12 @@ FIRST_IS_DATA = (
     " That line has a number in it, so it was not read as names of columns; from Python, header=True does so."
 )
 """What is added when text stands in a first line that was taken for data without being asked."""
+
+ELSEWHERE = {";": "';'", "\t": r"'\t'", "|": "'|'", ",": "','"}
+"""What separates entries in other files, and how to say so."""
+
+DECIMAL_COMMA = re.compile(r"[-+]?[0-9]*,[0-9]+")
+"""A number as many countries write it."""
 
 _Line: TypeAlias = tuple[int, list[str]]
 """The number of a line of the file, counted from 1, and its entries."""
@@ -61,7 +68,7 @@ def from_csv(
 ) -> Dataset:
     """The data in a ``.csv``; the arguments mean what :func:`gradflow.datasets.from_file` says."""
     task = fields["task"]
-    checks.require(len(delimiter) == 1, "delimiter", "be a single character", repr(delimiter))
+    delimiter = checks.delimiter("delimiter", delimiter)
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             lines = _numbered(csv.reader(stream, delimiter=delimiter))
@@ -126,9 +133,7 @@ def _target_columns(file_name: str, names: Sequence[str], task: str, targets: Ta
     else:
         for target in (targets,) if isinstance(targets, str) else targets:
             if isinstance(target, str):
-                checks.choice("targets", target, names)
-                checks.require(list(names).count(target) == 1, "targets", "name a single column", repr(target))
-                chosen.append(list(names).index(target))
+                chosen.append(_column_called(target, names))
             else:
                 column = checks.integer("targets", target, at_least=-count)
                 checks.require(column < count, "targets", f"be a column of {file_name}, 0 to {count - 1}", column)
@@ -142,9 +147,30 @@ def _target_columns(file_name: str, names: Sequence[str], task: str, targets: Ta
         file_name,
         "have a column that is not a target",
         f"{count} column(s), {len(chosen)} of them target(s)",
-        "If something else than a comma parts the entries, say so with `delimiter`.",
+        _other_delimiter(names) or "If something else than a comma parts the entries, say so with `delimiter`.",
     )
     return tuple(chosen)
+
+
+def _column_called(name: str, names: Sequence[str]) -> int:
+    places = [column for column, known in enumerate(names) if known == name]
+    other = _other_delimiter(names)
+    checks.require(bool(places), "targets", "be a known name", repr(name), other or checks.nearest(name, names))
+    listed = " and ".join(map(str, places))
+    remedy = f"Say which by its number: {places[0]} or {places[-1]}."
+    checks.require(len(places) == 1, "targets", "be the name of one column", f"{name!r}, that of {listed}", remedy)
+    return places[0]
+
+
+def _other_delimiter(names: Sequence[str]) -> str:
+    """A remedy where the names of the columns hold what separates entries elsewhere, at least once each; else nothing.
+
+    Names may hold such a character themselves, and then rarely as often as there are columns.
+    """
+    for mark, said in ELSEWHERE.items():
+        if sum(name.count(mark) for name in names) >= len(names):
+            return f"The first line looks like entries parted by {said}: delimiter={said} (--delimiter {said})."
+    return ""
 
 
 def _numbers(table: _Table, columns: Sequence[int], line: int, entries: Sequence[str], remark: str) -> np.ndarray:
@@ -153,15 +179,20 @@ def _numbers(table: _Table, columns: Sequence[int], line: int, entries: Sequence
         f"line {line} of {table.file_name}",
         f"have {len(table.names)} entries like the first line",
         len(entries),
+        _other_delimiter(table.names) or "An entry with the delimiter in it stands in quotation marks.",
     )
     try:
         return np.array([_number(entries[column]) for column in columns])
     except ValueError:
         bad = next(column for column in columns if not _is_number(entries[column]) and not _is_missing(entries[column]))
+    remedy = (
+        "Encode or drop that column; a column of class labels can be the target with task='classification' "
+        f"(--task classification).{remark}"
+    )
+    if DECIMAL_COMMA.fullmatch(entries[bad].strip()):
+        remedy = "Write decimals with a point, 1.5 and not 1,5."
     raise checks.InputError(
-        f"`{table.place(bad)}` must hold numbers, but got {entries[bad].strip()!r} in line {line}. Encode or drop that "
-        "column; a column of class labels can be the target with task='classification' (--task classification)."
-        + remark
+        f"`{table.place(bad)}` must hold numbers, but got {entries[bad].strip()!r} in line {line}. {remedy}"
     )
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from gradflow import checks
+from gradflow.datasets.files import OTHER_FILES
 
 Task = Literal["regression", "classification", "autoencoder"]
 Step = Literal[
@@ -57,17 +58,19 @@ class DataSettings:
     If left out: the last column."""
 
     delimiter: str = ","
-    """What separates the entries of a .csv file."""
+    """What separates the entries of a .csv file, in quotes: ';', or '\\t' for a tab."""
 
     preprocess: Annotated[tuple[Step, ...], UNSAID] = ()
     """Steps applied in this order, to the inputs unless the name says otherwise, e.g. center whiten.
-    If left out: none.
+    center: mean 0. standardize: mean 0 and standard deviation 1. scale: largest singular value 1.
+    whiten: X X^T = I, without centring. If left out: none.
     A linear network has no biases, so it cannot fit a mean. After whiten both flows are the same."""
 
     def __post_init__(self) -> None:
         if self.is_file:
             ending = Path(self.data).suffix.lower()
-            checks.require(ending in FILE_ENDINGS, "data", "end in .csv or .npz if it is a file", repr(self.data))
+            what = "end in .csv or .npz if it is a file"
+            checks.require(ending in FILE_ENDINGS, "data", what, repr(self.data), OTHER_FILES)
         else:
             name = _spelled(self, "data")
             names = (*SHIPPED, TEACHER)
@@ -78,7 +81,7 @@ class DataSettings:
         _no_text(self, "targets", "preprocess")
         for step in self.preprocess:
             checks.choice("preprocess", step, typing.get_args(Step))
-        checks.require(len(self.delimiter) == 1, "delimiter", "be a single character", repr(self.delimiter))
+        checks.delimiter("delimiter", self.delimiter)
 
     @property
     def is_file(self) -> bool:
