@@ -8,6 +8,7 @@ import pytest
 import scipy.integrate
 
 import gradflow as gf
+from gradflow import checks
 from gradflow.solvers.radau import STAGES, Radau9, radau_tableau
 
 DESCENT = diffrax.ODETerm(lambda t, y, args: -jax.grad(_loss)(y))
@@ -117,6 +118,12 @@ def test_a_field_that_is_not_finite_refuses_the_step():
 def test_equations_that_are_not_solved_refuse_the_step(monkeypatch):
     monkeypatch.setattr("gradflow.solvers.radau.CORRECTIONS", 1)
     assert np.isinf(_step(Radau9(), DESCENT, [1.0, 0.7], 1.0)[1]).all()
+
+
+def test_many_parameters_are_refused_with_the_remedy():
+    bowl = gf.GradientFlow(gf.Landscape(lambda w: 0.5 * jnp.sum(w**2)))
+    with pytest.raises(checks.InputError, match="'bdf'"):
+        gf.integrate(bowl, np.ones(401), 1.0, solver="radau9")
 
 
 def test_a_valley_of_eight_decades_takes_fewer_than_a_hundred_steps():

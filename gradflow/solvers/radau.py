@@ -21,10 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from gradflow import checks
 from gradflow.solvers.base import AbstractFlowSolver, FlatField, StepPolynomial, dense_info
 from gradflow.types import Array, Params, Scalar
 
 STAGES = 5
+
+MOST_PARAMETERS = 400
+"""Largest number of parameters that is taken: a Newton matrix has 2000 rows then, and 32 MB."""
 
 FILTER = 0.5
 """The error estimate is divided by ``I - h J / 2``, which also must be positive definite."""
@@ -102,6 +106,9 @@ class Radau9(AbstractFlowSolver):
 
     Cost: a Newton correction factorises a matrix of 5 n rows. For more than some twenty parameters take another one.
 
+    Raises:
+        InputError: more than :data:`MOST_PARAMETERS` parameters.
+
     Source: Hairer and Wanner 1996, sections IV.5 and IV.8; Hairer and Wanner 1999, Stiff differential equations solved
     by Radau methods.
     """
@@ -126,6 +133,10 @@ class Radau9(AbstractFlowSolver):
     def init(self, terms: Any, t0: Any, t1: Any, y0: Params, args: Any) -> RadauState:
         """The field at the start; there are no stages to extrapolate yet."""
         field = FlatField(terms, t0, y0, args)
+        checks.require(
+            field.flat.size <= MOST_PARAMETERS, "solver", f"be another one for more than {MOST_PARAMETERS} parameters",
+            f"Radau9 for {field.flat.size}", "Use 'bdf'.",
+        )  # fmt: skip
         length = jnp.asarray(terms.contr(t0, t1), field.flat.dtype)
         return RadauState(field.value(field.flat), length, jnp.zeros((STAGES, field.flat.size), field.flat.dtype))
 

@@ -8,7 +8,9 @@ from peers import ATOL_SHARE, Method, Outcome, Unavailable
 EXPLICIT = ("bosh3", "tsit5", "dopri5", "dopri8")
 """Names of solvers whose steps are bounded by a fixed multiple of 1 / rho."""
 
-NOT_SENSIBLE: dict[tuple[str, str], str] = {}
+NOT_SENSIBLE: dict[tuple[str, str], str] = {
+    ("radau9", name): "a system of all stages together is for few parameters" for name in ("digits", "tanh", "residual")
+}
 """Reasons, by solver and problem, not to run a combination; "*" stands for every problem."""
 
 
