@@ -7,6 +7,8 @@ differentiation.
 """
 
 import abc
+import contextlib
+import functools
 import warnings
 from collections.abc import Callable
 from typing import Any, Self
@@ -287,15 +289,40 @@ class Landscape(AbstractProblem):
 
     @in_double
     def loss(self, params: Params) -> Scalar:
-        """``fun(params)``, checked to be a real scalar."""
+        """``fun(params)``, checked to be a real scalar of entries that `params` have."""
+        params = as_params(params, name="params")
+        leaves, structure = jax.tree.flatten(params)
+        with contextlib.suppress(TypeError):  # a function without a hash
+            _check_reach(self.fun, structure, tuple(map(jnp.shape, leaves)))
         try:
-            value = self.fun(as_params(params, name="params"))
+            value = self.fun(params)
         except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as error:
             raise checks.InputError(
                 f"`fun` must be traceable by JAX, but got a {type(error).__name__}. Compute with jax.numpy instead of "
                 "numpy, and branch with jnp.where instead of `if`."
             ) from error
         return _real_scalar("fun", value)
+
+
+@functools.lru_cache(maxsize=64)
+def _check_reach(fun: Callable, structure: Any, shapes: tuple[tuple[int, ...], ...]) -> None:
+    """Raises :class:`~gradflow.checks.InputError` when `fun` reads beyond the end of parameters of these shapes.
+
+    JAX reads the last entry then, without a word. NumPy refuses, so `fun` is traced once with its arrays as constants;
+    whatever else may go wrong with those says nothing about `fun`.
+    """
+    params = jax.tree.unflatten(structure, [np.ones(shape) for shape in shapes])
+    try:
+        with np.errstate(all="ignore"):
+            jax.eval_shape(lambda: fun(params))
+    except IndexError as error:
+        given = shapes[0] if len(shapes) == 1 else shapes
+        raise checks.InputError(
+            f"`params` must have every entry that the landscape reads, but got shape {given}: {error}. "
+            "Pass a start, or draw starts, of as many parameters as the function has."
+        ) from None
+    except Exception:
+        return
 
 
 def check_dense(num_params: int) -> None:

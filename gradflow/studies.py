@@ -70,6 +70,11 @@ class Study:
         """True when no check failed."""
         return all(check.passed is not False for check in self.checks)
 
+    def __repr__(self) -> str:
+        failed = [check.name for check in self.checks if check.passed is False]
+        judged = f"FAILED: {', '.join(failed)}" if failed else "no check failed"
+        return f"Study({self.trajectory}; {self.point.kind}, loss {self.point.loss:.6g}; {judged})"
+
 
 @in_double
 def study(

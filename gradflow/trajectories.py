@@ -110,6 +110,9 @@ class Trajectory:
         """True when the tolerances asked for leave no digit to rely on."""
         return self.rtol >= checks.LOOSE_RTOL or self.atol > checks.LOOSE_RTOL * self.largest_norm > 0
 
+    def __repr__(self) -> str:
+        return f"Trajectory({self}, {len(self.times)} rows)"
+
     def __str__(self) -> str:
         kinks = f", {self.kinks}" if self.kinks else ""
         return (

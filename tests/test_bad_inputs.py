@@ -337,6 +337,10 @@ BAD_CALLS = {
         lambda: gf.integrate(_landscape(lambda p: jnp.sum(p**2)), np.ones(2), -np.inf),
         "`t1` must be nonzero and not -inf",
     ),
+    "a flow for its problem": (
+        lambda: gf.classify(_landscape(lambda p: jnp.sum(p**2)), np.zeros(2)),
+        "`problem` must be a problem, but got GradientFlow. Of a flow that is flow.problem.",
+    ),
     "Hessian too large": (
         lambda: gf.Landscape(lambda p: jnp.sum(p**2)).hessian(np.zeros(MAX_DENSE + 1)),
         "6001 (0.3 GB). Use gradflow.curvature.extreme_eigenvalues",

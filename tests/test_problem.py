@@ -192,6 +192,35 @@ def test_a_landscape_must_return_a_real_scalar(fun, message):
         gf.Landscape(fun).loss(np.ones(2))
 
 
+def test_a_landscape_refuses_parameters_that_lack_an_entry_it_reads():
+    """JAX alone would read the last entry instead, and the flow of another function would be found."""
+    landscape = gf.Landscape(lambda p: (p[0] ** 2 - 1) ** 2 + p[1] ** 2)
+    message = r"`params` must have every entry that the landscape reads, but got shape \(1,\): index 1 is out of bounds"
+    for flow_of_one in (
+        lambda: landscape.loss(np.ones(1)),
+        lambda: gf.integrate(gf.GradientFlow(landscape), np.ones(1)),
+    ):
+        with pytest.raises(checks.InputError, match=message):
+            flow_of_one()
+    assert float(landscape.loss(np.ones(2))) == 1.0
+    pair = gf.Landscape(lambda p: p["a"][2] * p["b"])
+    with pytest.raises(checks.InputError, match=r"got shape \(\(2,\), \(\)\): index 2"):
+        pair.loss({"a": np.ones(2), "b": np.array(3.0)})
+
+
+@pytest.mark.parametrize(
+    "fun",
+    [
+        lambda p: p.at[0].set(0.0).sum(),  # NumPy's arrays have no `at`
+        lambda p: jnp.where(p[0] > 0, p[0] / (p[1] - 1.0), p[1]),  # divides ones by zero
+        type("Unhashable", (), {"__call__": lambda self, p: jnp.sum(p), "__eq__": lambda self, other: False})(),
+    ],
+    ids=["at", "division", "no hash"],
+)
+def test_a_landscape_that_numpy_cannot_follow_is_one_nevertheless(fun):
+    assert np.isfinite(gf.Landscape(fun).loss(np.array([2.0, 3.0])))
+
+
 def test_a_landscape_of_a_pytree_has_a_gradient_like_its_parameters():
     landscape = gf.Landscape(lambda p: jnp.sum(p["a"] ** 2) * p["b"])
     params = {"a": np.array([1.0, 2.0]), "b": np.array(3.0)}

@@ -1,6 +1,7 @@
 """Whole studies: every check can pass, and every check can fail."""
 
 import dataclasses
+import re
 
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +35,16 @@ def test_every_check_of_a_good_run_passes(good):
     assert good.rate.law == "exponential"
     assert good.settings["seed"] == 3
     assert good.provenance["precision"] == "float64"
+
+
+def test_results_at_a_prompt_are_one_line(good):
+    assert re.fullmatch(r"Trajectory\(stationary at t = .* with \w+, \d+ rows\)", repr(good.trajectory))
+    assert re.fullmatch(r"CriticalPoint\(global_minimum, loss [0-9.]+, index 0, nullity \d+\)", repr(good.point))
+    assert re.fullmatch(r"Study\(stationary .*; global_minimum, loss [0-9.]+; no check failed\)", repr(good))
+    spoilt = dataclasses.replace(good, checks=(dataclasses.replace(good.checks[0], passed=False),))
+    assert repr(spoilt).endswith("; FAILED: ended)")
+    unnamed = dataclasses.replace(good.point, kind="undetermined", index=None, nullity=None)
+    assert "index" not in repr(unnamed)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
-from gradflow import losses
+from gradflow import checks, losses
 from gradflow.critical_points.families import kind_by_family, kink_kind
 from gradflow.critical_points.linear_weights import eigenvalue_shifts, is_linear, linear_rounding, weight_floors
 from gradflow.critical_points.refinement import Refinement, refine
@@ -87,6 +87,10 @@ class CriticalPoint:
         """True for a critical point whose kind was found."""
         return self.kind not in ("not_critical", "undetermined", "degenerate")
 
+    def __repr__(self) -> str:
+        hessian = "" if self.index is None else f", index {self.index}, nullity {self.nullity}"
+        return f"CriticalPoint({self.kind}, loss {self.loss:.6g}{hessian})"
+
 
 @np.errstate(over="ignore", invalid="ignore")  # far out; what is not finite there is named so
 @in_double
@@ -111,6 +115,10 @@ def classify(problem: AbstractProblem, params: Params, max_displacement: float |
     Raises:
         InputError: `params` does not fit the problem or is not finite.
     """
+    checks.require(
+        isinstance(problem, AbstractProblem), "problem", "be a problem", type(problem).__name__,
+        "Of a flow that is flow.problem.",
+    )  # fmt: skip
     require_concrete("classify", problem, params)
     params = as_params(params, name="params")
     refined = refine(problem, params, max_displacement)

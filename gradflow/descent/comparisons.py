@@ -149,6 +149,9 @@ class DescentComparison:
         """The hypotheses that do not hold, in words."""
         return tuple(hypothesis.statement for hypothesis in self.hypotheses if hypothesis.holds is not True)
 
+    def __repr__(self) -> str:
+        return f"DescentComparison({self})"
+
     def __str__(self) -> str:
         word = {True: "small enough", False: "too large", None: "undetermined"}[self.trusted]
         where = f"t <= {float(self.table.time[-1]):.4g}, tolerance {self.tolerance:g}"

@@ -92,6 +92,9 @@ class Descent:
         """How often the loss is larger at a row than at the row before."""
         return int(np.sum(np.diff(self.losses) > 0))
 
+    def __repr__(self) -> str:
+        return f"Descent({self})"
+
     def __str__(self) -> str:
         where = "" if self.stopped_at is None else f" at step {self.stopped_at}"
         return f"{self.status}{where}: {self.steps[-1]} of {self.num_steps} steps, {self.rule}"
