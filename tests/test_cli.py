@@ -299,6 +299,14 @@ def test_existing_results_are_refused_before_anything_is_computed(tmp_path, monk
     assert files_in(tmp_path) == before
 
 
+@pytest.mark.parametrize("name", ["birds.csv", "iris", "teacher_student"])
+def test_data_named_as_if_they_were_an_experiment_are_told_their_option(name, capsys):
+    answer = call(capsys, "run", name, "--hidden", "3")
+    assert answer.code == ExitCode.BAD_INPUT
+    assert f"`name` must be that of an experiment, see gradflow run --list, but got '{name}'. " in answer.err
+    assert f"For data: gradflow run --data {name}." in answer.err
+
+
 # --- the demo ---------------------------------------------------------------------------------------------------------
 
 

@@ -30,12 +30,12 @@ def by_title(results, **options):
 
 def test_variables_of_one_shape_share_a_table_with_their_coordinates():
     tables = by_title(dataset(3))
-    assert set(tables) == {"3 run x 2 rtol, each row", "3 run, each row", "single numbers"}
-    rows = tables["3 run x 2 rtol, each row"].rows
+    assert set(tables) == {"one row for each run (3) and rtol (2)", "one row for each run (3)", "single numbers"}
+    rows = tables["one row for each run (3) and rtol (2)"].rows
     assert [row["rtol"] for row in rows] == ["0.0001", "1e-08"] * 3
     assert rows[1]["drift"] == "-" and float(rows[0]["drift"]) == float(f"{dataset(3)['drift'].values[0, 0]:.4g}")
-    assert tables["3 run, each row"].rows[2] == {"kind": "-", "seconds": "1"}
-    assert tables["3 run, each row"].labels == {"kind": "kind of the end", "seconds": "duration [s]"}
+    assert tables["one row for each run (3)"].rows[2] == {"kind": "-", "seconds": "1"}
+    assert tables["one row for each run (3)"].labels == {"kind": "kind of the end", "seconds": "duration [s]"}
     assert tables["single numbers"].rows == ({"count": "7"},)
 
 

@@ -244,6 +244,7 @@ def test_an_expression_has_the_value_that_python_gives_it(text, value):
         ("__import__('os')", "must be a known name, but got '__import__'"),
         ("x if y else 1", "hold numbers and allowed parts only"),
         ("x @ y", "hold numbers and allowed parts only"),
+        ("x^2 + y", r"but got 'x\^2 \+ y'\. Write \*\* for a power\. Allowed: "),
         ("sin(x, y)", "hold numbers and allowed parts only"),
         ("'x'", "hold numbers and allowed parts only"),
         ("True", "hold numbers and allowed parts only"),

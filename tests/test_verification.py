@@ -194,7 +194,9 @@ def test_only_picks_by_name_and_refuses_what_is_in_none(catalogue, capsys):
     assert "Lemma 4" in answer.out and "Lemma 2" not in answer.out
     refused = call(capsys, "verify", "--only", "lemma-7")
     assert refused.code == ExitCode.BAD_INPUT
-    assert "`only` must be part of a statement's name, but got 'lemma-7'" in refused.err
+    assert "`only` must be part of a statement's name, but got 'lemma-7'. Names are like 0" in refused.err
+    near = call(capsys, "verify", "--only", "000/lemma-44").err
+    assert "Names are like 000/lemma-4" in near
 
 
 def test_json_is_the_whole_answer_of_standard_output(catalogue, capsys):

@@ -32,7 +32,7 @@ from gradflow.settings import (
     read_config,
 )
 from gradflow.settings.files import choices_of
-from gradflow.settings.runs import UNSAID
+from gradflow.settings.runs import FILE_ENDINGS, SHIPPED, TEACHER, UNSAID
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,14 @@ def settings_of(command: str, words: Sequence[str]) -> Any:
         InputError: a choice that is not known, or a bad settings file.
         SystemExit: with code 2 after tyro has explained another mistake, with code 0 after help was shown.
     """
-    kind = ExperimentSettings if is_of_experiments(command, words) else COMMANDS[command]
+    kind: type = ExperimentSettings if is_of_experiments(command, words) else COMMANDS[command]
     if kind in WITH_FILES and words and words[0][:1] != "-" and words[0].lower().endswith((".toml", ".json")):
         words = ["--config", *words]
     is_help = any(word in ("-h", "--help") for word in words)
     if not is_help:
         _check_choices(kind, words)
+        if kind is ExperimentSettings:
+            _check_is_no_data(words[0])
     default = None if is_help else _default(kind, words)
     told, explained = _Told(), io.StringIO()
     try:
@@ -125,6 +127,13 @@ def settings_of(command: str, words: Sequence[str]) -> Any:
             raise error from None  # our own sentence, without tyro's frame around it
         print(explained.getvalue(), end="", file=sys.stderr)
         raise
+
+
+def _check_is_no_data(name: str) -> None:
+    """The name of an experiment is not that of data, which have an option of their own."""
+    is_data = Path(name).suffix.lower() in FILE_ENDINGS or name in (*SHIPPED, TEACHER)
+    what = "be that of an experiment, see gradflow run --list"
+    checks.require(not is_data, "name", what, repr(name), f"For data: gradflow run --data {name}.")
 
 
 def _experiment_text(words: Sequence[str]) -> str:

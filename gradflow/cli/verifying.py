@@ -1,5 +1,6 @@
 """``gradflow verify``: the statements of the papers, tried one by one, each line as soon as it is known."""
 
+import difflib
 import fnmatch
 import json
 import sys
@@ -55,7 +56,9 @@ def selected(statements: Sequence[Any], only: Sequence[str]) -> list[Any]:
     for word in only:
         found = any(_matches(statement.name, word) for statement in statements)
         papers = ", ".join(dict.fromkeys(statement.paper for statement in statements))
-        remedy = f"Names are like {statements[0].name}; the papers are {papers}."
+        names = [statement.name for statement in statements]
+        near = difflib.get_close_matches(word, names, n=3, cutoff=0.5) or names[:1]
+        remedy = f"Names are like {', '.join(near)}; the papers are {papers}."
         checks.require(found, "only", "be part of a statement's name", repr(word), remedy)
     return [statement for statement in statements if any(_matches(statement.name, word) for word in only)]
 

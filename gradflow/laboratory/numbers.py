@@ -24,7 +24,7 @@ class NumberTable:
     """Variables of a dataset that share their dimensions.
 
     Attributes:
-        title: the dimensions with their sizes, and "each row", "ranges" or "single numbers".
+        title: "one row for each" dimension with its size, "ranges over" them, or "single numbers".
         rows: one mapping from column to text for each row.
         labels: what each variable is, in words, by its name.
     """
@@ -45,12 +45,12 @@ def number_tables(results: xr.Dataset, most_rows: int = MOST_ROWS) -> list[Numbe
 def _table(results: xr.Dataset, dims: tuple[str, ...], names: list[str], most_rows: int) -> NumberTable:
     labels = {name: _label(results[name]) for name in names}
     size = int(np.prod([results.sizes[dim] for dim in dims], dtype=int))
-    sizes = " x ".join(f"{results.sizes[dim]} {dim}" for dim in dims)
+    sizes = " and ".join(f"{dim} ({results.sizes[dim]})" for dim in dims)
     if not dims:
         return NumberTable("single numbers", (_row(results, names),), labels)
     if size <= most_rows:
-        return NumberTable(f"{sizes}, each row", tuple(_rows(results, dims, names)), labels)
-    return NumberTable(f"{sizes}, ranges", tuple(_range(name, results[name].values) for name in names), labels)
+        return NumberTable(f"one row for each {sizes}", tuple(_rows(results, dims, names)), labels)
+    return NumberTable(f"ranges over {sizes}", tuple(_range(name, results[name].values) for name in names), labels)
 
 
 def _rows(results: xr.Dataset, dims: tuple[str, ...], names: list[str]) -> list[dict[str, str]]:

@@ -75,9 +75,14 @@ def variables_of(text: str) -> tuple[str, ...]:
     checks.require(not mixed, "expression", "have either x, y, z, w or x1, x2, ... for variables", f"{mixed} too")
     last = max((known.index(name) for name in names.intersection(known)), default=0)
     variables = known[: max(last + 1, 2)]
+    unknown = sorted(names.difference(known, CONSTANTS, FUNCTIONS))
+    if unknown:
+        remedy = f"Variables are x, y, z, w, or x1, x2, ... {checks.nearest(unknown[0], (*CONSTANTS, *FUNCTIONS))}"
+        checks.require(False, "expression", "hold known names only", repr(unknown[0]), remedy)
     left_out = [name for name in variables if name not in names]
     remedy = "A parameter that the loss does not depend on never moves. Rename the variables."
-    checks.require(not left_out, "expression", f"hold all of {', '.join(variables)}", f"none of {left_out}", remedy)
+    checks.require(not left_out, "expression", f"hold all of {', '.join(variables)}", f"no {' and no '.join(left_out)}",
+                   remedy)  # fmt: skip
     return variables
 
 
@@ -86,7 +91,7 @@ def _parsed(text: str, variables: tuple[str, ...]) -> ast.expr:
     try:
         return ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
-        place = f"{error.msg} at character {error.offset}"
+        place = f"{error.msg} at character {error.offset}" if error.offset else error.msg
         known = " and ".join([", ".join(variables[:-1]), variables[-1]])
         raise checks.InputError(f"`expression` must be a formula in {known}, but got {text!r}: {place}.") from None
 
@@ -108,10 +113,10 @@ def _check(node: ast.AST, text: str, variables: tuple[str, ...]) -> None:
         case _:
             part = ast.get_source_segment(text.strip(), node) or type(node).__name__
             known = ", ".join([*variables, *CONSTANTS])
+            power = "Write ** for a power. " if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitXor) else ""
             allowed = f"+ - * / **, {known} and functions of one argument: {', '.join(FUNCTIONS)}"
-            checks.require(
-                False, "expression", "hold numbers and allowed parts only", repr(part), f"Allowed: {allowed}."
-            )
+            remedy = f"{power}Allowed: {allowed}."
+            checks.require(False, "expression", "hold numbers and allowed parts only", repr(part), remedy)
 
 
 def _value(node: ast.AST, params: Any, variables: tuple[str, ...]) -> Any:
