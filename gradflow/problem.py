@@ -348,7 +348,7 @@ def _real_scalar(name: str, value: Any) -> Scalar:
 def _checked_data(network: AbstractNetwork, X: Any, Y: Any) -> tuple[np.ndarray, np.ndarray]:
     for name, data in (("X", X), ("Y", Y)):
         if np.asarray(data).dtype == np.float32:
-            warnings.warn(f"`{name}` is float32 and was promoted to float64.", checks.DataWarning, stacklevel=4)
+            warnings.warn(f"`{name}` is float32 and was promoted to float64.", checks.DataWarning, stacklevel=5)
     X, Y = checks.finite_array("X", X), checks.finite_array("Y", Y)
     Y = Y[None, :] if Y.ndim == 1 else Y
     for name, data in (("X", X), ("Y", Y)):
@@ -379,7 +379,7 @@ def _warn_about_hypotheses(spectrum: TargetSpectrum, d_out: int) -> None:
             "corrected): the values, counts and strictness of Lemma 2 and Proposition 3 are stated for full rank; "
             "zero singular values are treated as one more group.",
             checks.HypothesisWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     if not spectrum.is_distinct:
         repeated = [group for group in spectrum.groups if len(group) > 1 and group[0] < spectrum.num_positive]
@@ -388,5 +388,5 @@ def _warn_about_hypotheses(spectrum: TargetSpectrum, d_out: int) -> None:
             f"The target has (nearly) equal singular values, {listed} (paper 003, Assumption 3): Lemma 2 item 3 "
             "(R W_11 diagonal) does not apply; captured directions are reported as counts per group.",
             checks.HypothesisWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

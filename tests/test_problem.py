@@ -192,6 +192,14 @@ def test_a_landscape_must_return_a_real_scalar(fun, message):
         gf.Landscape(fun).loss(np.ones(2))
 
 
+def test_warnings_point_at_the_line_of_the_caller():
+    X = np.ones((2, 3), np.float32) * np.arange(1.0, 4.0, dtype=np.float32)
+    with pytest.warns((checks.DataWarning, checks.HypothesisWarning)) as caught:
+        gf.Regression(gf.networks.Linear((2, 2)), X, X)
+    assert {type(one.message) for one in caught} >= {checks.DataWarning, checks.HypothesisWarning}
+    assert {one.filename for one in caught} == {__file__}
+
+
 def test_a_landscape_refuses_parameters_that_lack_an_entry_it_reads():
     """JAX alone would read the last entry instead, and the flow of another function would be found."""
     landscape = gf.Landscape(lambda p: (p[0] ** 2 - 1) ** 2 + p[1] ** 2)

@@ -226,15 +226,17 @@ def test_drifts_are_those_of_the_record():
     (table, _) = results.invariant_blocks(study("linear"))
     assert [row[0] for row in table.rows] == record["invariant"].values.tolist()
     drift = [f"{value:.3g}" for value in record["relative_drift"].values.max(axis=0)]
-    assert [row[2] for row in table.rows] == drift
-    assert {row[4].text for row in table.rows} == {"conserved to tolerance"}
+    assert [row[3] for row in table.rows] == drift
+    assert {row[5].text for row in table.rows} == {"conserved to tolerance"}
+    formulas = [invariant.formula for invariant in gf.invariants_of(study("linear").flow)]
+    assert [row[1] for row in table.rows] == formulas and all(formulas)
 
 
 def test_a_quantity_that_drifts_is_called_so():
     result = study("linear")
     record = result.record.assign(consistent=xr.zeros_like(result.record["consistent"]))
-    (table, _) = results.invariant_blocks(SimpleNamespace(record=record))
-    assert {row[4].text for row in table.rows} == {"DRIFTS"}
+    (table, _) = results.invariant_blocks(SimpleNamespace(record=record, flow=None))
+    assert {(row[1], row[5].text) for row in table.rows} == {("", "DRIFTS")}  # a file without the flow tells no formula
 
 
 def test_passages_and_what_did_not_resolve_them_are_told():

@@ -16,6 +16,7 @@ from gradflow.basins import BasinEstimate
 from gradflow.certificates import Certificate
 from gradflow.critical_points import CriticalPoint
 from gradflow.html.blocks import BAD, DOUBT, FAINT, GOOD, Block, Cell, Facts, Listing, Marked, Sentence, Table
+from gradflow.invariants import invariants_of
 from gradflow.reporting.words import captured, listed, number, words
 from gradflow.studies import Study
 from gradflow.trajectories import Trajectory
@@ -69,19 +70,21 @@ def check_table(study: Study) -> Table:
 
 
 def invariant_blocks(study: Study) -> list[Block]:
-    """Each conserved quantity with its largest drift along the run, and what the tolerance explains."""
+    """Each conserved quantity with its formula, its largest drift along the run, and what the tolerance explains."""
     record, rows = study.record, []
+    known = () if study.flow is None else invariants_of(study.flow)  # a file may not tell the flow
+    formulas = {invariant.name: invariant.formula for invariant in known}
     for index, name in enumerate(record["invariant"].values.tolist()):
         claimed = bool(record["claimed"].values[index])
         verdict = TRUTH_OF_DRIFT[bool(record["consistent"].values[index])] if claimed else Marked("not claimed", FAINT)
         largest = [float(np.max(record[kind].values[:, index])) for kind in ("drift", "relative_drift")]
         limit = number(float(record["drift_tolerance"].values[index]), 2) if claimed else "-"
-        rows.append((name, *(number(value, 3) for value in largest), limit, verdict))
+        rows.append((name, formulas.get(name, ""), *(number(value, 3) for value in largest), limit, verdict))
     if not rows:
         return [Sentence("No conserved quantity is known for this flow.")]
-    columns = ("quantity", "largest drift", "relative", "explained by tolerance", "verdict")
+    columns = ("quantity", "formula", "largest drift", "relative", "explained by tolerance", "verdict")
     table = Table(
-        "Conserved quantities and their drift along the run (dimensionless)", columns, tuple(rows), columns[1:4]
+        "Conserved quantities and their drift along the run (dimensionless)", columns, tuple(rows), columns[2:5]
     )
     note = (
         "Drift is the largest change of an entry of the quantity; relative, by what an error of the weights does to it."
