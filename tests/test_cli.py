@@ -515,7 +515,7 @@ def test_ctrl_c_saves_what_was_reached(long_runs):
 def test_a_long_run_shows_its_progress_on_a_terminal_and_cleans_up(long_runs):
     _, answer, _ = long_runs
     bars = re.findall(r"\rintegrating: \d+ steps \[[^\r]*\|grad\| = [^\r]*\]", answer.err)
-    assert len(bars) > 2
+    assert len(bars) >= 2
     last = answer.err.rindex("\rintegrating: ")
     assert re.match(r"\rintegrating: [^\r]*\r +\r", answer.err[last:])
     assert "\r" not in answer.out
