@@ -465,6 +465,8 @@ import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it switched off
 from gradflow import integration
 from gradflow.__main__ import main
+bar = integration.tqdm  # shown at once and after every chunk: how many there are must not depend on the machine
+integration.tqdm = lambda **settings: bar(**{**settings, "delay": 0, "mininterval": 0})
 sys.argv = ["gradflow", *words, "--rtol", "1e-14", "--out", "long"]
 assert main() == 0
 print("long run done", flush=True)
@@ -515,7 +517,7 @@ def test_ctrl_c_saves_what_was_reached(long_runs):
 def test_a_long_run_shows_its_progress_on_a_terminal_and_cleans_up(long_runs):
     _, answer, _ = long_runs
     bars = re.findall(r"\rintegrating: \d+ steps \[[^\r]*\|grad\| = [^\r]*\]", answer.err)
-    assert len(bars) >= 2
+    assert len(bars) > 2
     last = answer.err.rindex("\rintegrating: ")
     assert re.match(r"\rintegrating: [^\r]*\r +\r", answer.err[last:])
     assert "\r" not in answer.out
