@@ -1,6 +1,7 @@
 """The multistep method: its formulas in closed form, what it keeps and when it renews it, and steps it must refuse."""
 
 import itertools
+import math
 
 import diffrax
 import jax
@@ -12,7 +13,7 @@ import scipy.integrate
 import gradflow as gf
 from gradflow import checks
 from gradflow.solvers import backward_differences as differences
-from gradflow.solvers.backward_differences import ALPHA, GAMMA, KAPPA, MAX_ORDER, ROWS, Table
+from gradflow.solvers.backward_differences import ALPHA, ERROR_CONSTANT, GAMMA, KAPPA, MAX_ORDER, ROWS, Table
 from gradflow.solvers.bdf import AGE, BDF
 
 ORDERS = range(1, MAX_ORDER + 1)
@@ -244,3 +245,18 @@ def test_lanes_of_an_ensemble_take_it():
     starts = np.array([[0.5, 1.0], [-2.0, 0.3], [1.5, -1.0]])
     run = gf.integrate_ensemble(well, starts, rtol=1e-6, atol=1e-8, solver="bdf")
     np.testing.assert_allclose(run.endpoints, [[1, 0], [-1, 0], [1, 0]], atol=2e-3)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_error_constant_is_what_the_formula_leaves_of_the_next_power(order):
+    """``sum_j nabla^j y / j - kappa_k gamma_k nabla^(k+1) y - y'`` for ``y = t^(k+1)``, in units of ``(k + 1)!``."""
+    t = -np.arange(order + 2.0)
+    values = (t + 0.5) ** (order + 1)
+    table = []
+    for _ in range(order + 2):
+        table.append(values[0])
+        values = values[:-1] - values[1:]
+    slope = (order + 1) * 0.5**order
+    formula = sum(table[j] / j for j in range(1, order + 1))
+    formula -= KAPPA[order] * GAMMA[order] * table[order + 1]
+    assert (slope - formula) / math.factorial(order + 1) == pytest.approx(ERROR_CONSTANT[order], rel=1e-9)
