@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import xarray as xr
 
 from gradflow import checks, laboratory, store
@@ -37,7 +36,7 @@ from gradflow.html.blocks import (
 )
 from gradflow.html.pictures import drawn
 from gradflow.laboratory.results import EXPERIMENT
-from gradflow.store.files import KIND
+from gradflow.store.files import kind_of
 
 VERDICTS = {True: GOOD, False: BAD, None: DOUBT}
 
@@ -55,26 +54,16 @@ class Measured:
 
     @property
     def mood(self) -> str:
-        """Of the worst finding."""
-        verdicts = [finding.agrees for finding in self.findings]
+        """Of the worst finding; of doubt when there is none."""
+        verdicts = [finding.agrees for finding in self.findings] or [None]
         return VERDICTS[False if False in verdicts else None if None in verdicts else True]
-
-
-def holds_experiment(place: Path) -> bool:
-    """Whether a file says of itself that it has the results of an experiment."""
-    try:
-        with h5py.File(place, "r") as file:
-            kind = file.attrs.get(KIND)
-    except OSError:
-        return False
-    return kind in (EXPERIMENT, EXPERIMENT.encode())
 
 
 def experiment_files(place: str | os.PathLike[str]) -> list[Path]:
     """The results files of experiments at a path: the file itself, or those in a folder, by name."""
     path = Path(place)
     found = sorted(path.glob("*.nc")) if path.is_dir() else [path]
-    return [file for file in found if holds_experiment(file)]
+    return [file for file in found if kind_of(file) == EXPERIMENT]
 
 
 def read_experiment(path: str | os.PathLike[str], folder: Path | None = None) -> Measured:

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from gradflow import checks, reporting, store
 from gradflow.basins import BasinEstimate
 from gradflow.flow import AbstractFlow
@@ -24,7 +22,7 @@ from gradflow.html.sentences import sections_of
 from gradflow.html.tracks import RESOLUTION, trace
 from gradflow.precision import in_double
 from gradflow.reporting.words import words
-from gradflow.store.files import BASINS, KIND
+from gradflow.store.files import BASINS, kind_of
 from gradflow.studies import Study
 from gradflow.trajectories import Trajectory
 
@@ -47,7 +45,7 @@ def read(path: str | os.PathLike[str]) -> Study | BasinEstimate:
     place = Path(path)
     if place.is_dir():
         place = _file_in(place)
-    return store.load_basins(place) if _holds_basins(place) else store.load(place)
+    return store.load_basins(place) if kind_of(place) == BASINS else store.load(place)
 
 
 def _file_in(folder: Path) -> Path:
@@ -65,16 +63,6 @@ def _file_in(folder: Path) -> Path:
     raise checks.InputError(
         f"`path` must be a results file or a folder with {STUDY} or {store.ESTIMATE}, but got {folder}. {remedy}"
     )
-
-
-def _holds_basins(place: Path) -> bool:
-    """What the file says of itself; whatever is wrong with it, loading says in a sentence."""
-    try:
-        with h5py.File(place, "r") as file:
-            kind = file.attrs.get(KIND)
-    except OSError:
-        return False
-    return kind in (BASINS, BASINS.encode())
 
 
 @in_double

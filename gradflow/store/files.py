@@ -106,6 +106,16 @@ def read_tree(path: str | os.PathLike[str]) -> xr.DataTree:
     return _read(_checked_file(path), os.fspath(path))
 
 
+def kind_of(path: str | os.PathLike[str]) -> str | None:
+    """The kind that a results file says it is of, without reading arrays; None when it says none or is no such file."""
+    try:
+        with h5py.File(path, "r") as file:
+            kind = file.attrs.get(KIND)
+    except OSError:
+        return None
+    return kind.decode() if isinstance(kind, bytes) else kind
+
+
 def digest(tree: xr.DataTree) -> str:
     """SHA-256 of all groups, names, dimensions, values and attributes, the digest itself left out."""
     result = hashlib.sha256()
