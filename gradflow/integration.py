@@ -222,7 +222,7 @@ class _Run:
         if not (math.isfinite(self.start_loss) and math.isfinite(self.facts.grad_norm)):
             return Status.NONFINITE
         if self.facts.grad_norm == 0.0:
-            self.watch = self.watch.look(self._look())
+            self.watch = self.watch.look(self._look(self._model()))
             return Status.STATIONARY
         bar = tqdm(disable=None if progress else True, delay=2, unit=" steps", leave=False, desc="integrating")
         try:
@@ -297,21 +297,29 @@ class _Run:
             self._look_now()
         elif self.used >= self.routine_look:
             self._plan_routine_look(2 * self.routine_gap)
-            self.watch = self.watch.look_in_passing(self._look())
+            model = self._model()
+            if not model.least_distance > self.watch.tolerance(self._size()):
+                self.watch = self.watch.look_in_passing(self._look(model))
 
     def _plan_routine_look(self, gap: int) -> None:
         self.routine_gap, self.routine_look = gap, self.used + gap
 
     def _look_now(self) -> None:
-        self.watch = self.watch.look(self._look())
+        self.watch = self.watch.look(self._look(self._model()))
         self.state = dataclasses.replace(self.state, quiet=np.zeros((), np.int64))
         self.facts = self.facts._replace(quiet=0.0)
 
-    def _look(self) -> Look:
-        problem, params, facts = self.flow.problem, self.params, self.facts
-        size = max(facts.norm, self.length)
+    def _size(self) -> float:
+        """The length scale of the parameters."""
+        return max(self.facts.norm, self.length)
+
+    def _model(self) -> curvature.QuadraticModel:
         with np.errstate(over="ignore", invalid="ignore"):  # far out; what is not finite there ends the run by name
-            model = curvature.quadratic_model(problem, params)
+            return curvature.quadratic_model(self.flow.problem, self.params)
+
+    def _look(self, model: curvature.QuadraticModel) -> Look:
+        problem, params, facts, size = self.flow.problem, self.params, self.facts, self._size()
+        with np.errstate(over="ignore", invalid="ignore"):
             ends = curvature.look_ahead(problem, params, model, size)
             is_kept = self.switch is None or is_within(self.switch, params, model.newton)
         now = abs(facts.time)

@@ -28,6 +28,11 @@ NEAR = 1e-4
 QUIET_STEPS = 3
 """Accepted steps with a quiet gradient before the first look."""
 
+DEEPEST = 1e3
+"""Factor by which the gradient is awaited to fall, at most, between two looks; at least :data:`SHALLOWEST`."""
+
+SHALLOWEST = 10.0
+
 MANY_STEPS = 512
 """Largest number of them between looks at a gradient that is hidden by rounding."""
 
@@ -113,13 +118,13 @@ class Watch:
             return watch._pass(look)
         if watch.is_passing:
             watch = watch.leave(look.time)
-        if self.fixed or look.remaining <= self._tolerance(look):
+        if self.fixed or look.remaining <= self.tolerance(look.size):
             return watch._end(look)
         return watch._wait(look)
 
     def look_in_passing(self, look: Look) -> "Watch":
         """The next state after a look that no quiet gradient asked for: it may end the run and does nothing else."""
-        is_at_end = not look.is_unstable and look.remaining <= self._tolerance(look)
+        is_at_end = not look.is_unstable and look.remaining <= self.tolerance(look.size)
         return self._end(look) if is_at_end and not self.fixed else self
 
     def is_due(self, time: float, grad_norm: float) -> bool:
@@ -130,9 +135,14 @@ class Watch:
         return grad_norm == 0.0 or is_changed or dwell >= self.next_dwell
 
     def _wait(self, look: Look) -> "Watch":
-        """Wait for a gradient ten times smaller, or, where rounding hides that, for more and more steps."""
+        """Wait for the gradient at which the limit may be near enough, or, where rounding hides it, for more steps.
+
+        The distance to the limit falls no faster than the gradient, whose last part lies in the flattest direction.
+        """
         if look.grad_norm > 10 * look.noise:
-            level = max(look.grad_norm / 10, 2 * look.noise)
+            excess = look.remaining / self.tolerance(look.size)
+            factor = min(max(excess, SHALLOWEST), DEEPEST) if math.isfinite(excess) else SHALLOWEST
+            level = max(look.grad_norm / factor, 2 * look.noise)
             return replace(self, quiet_below=level / look.scale, quiet_steps=QUIET_STEPS)
         level = 10 * max(look.grad_norm, look.noise)
         return replace(self, quiet_below=level / look.scale, quiet_steps=min(2 * self.quiet_steps, MANY_STEPS))
@@ -178,15 +188,16 @@ class Watch:
     def _has_waited(self, look: Look) -> bool:
         """Longer than rounding needs to leave, and without leaving: the offset has not become more than rounding."""
         assert self.passing_since is not None
-        is_leaving = look.offset > self._tolerance(look)
+        is_leaving = look.offset > self.tolerance(look.size)
         return not is_leaving and (look.time - self.passing_since) * abs(look.lowest) >= PATIENCE
 
     def _is_degenerate(self, look: Look) -> bool:
         """The whole Hessian has all but vanished together with the gradient."""
         return look.radius <= DEGENERATE * self.largest_radius and look.grad_norm <= 1e-6 * self.first * look.scale
 
-    def _tolerance(self, look: Look) -> float:
-        return min(self.rtol, NEAR) * look.size + self.atol
+    def tolerance(self, size: float) -> float:
+        """Distance to the limit at which a flow whose parameters have that length scale has ended."""
+        return min(self.rtol, NEAR) * size + self.atol
 
     def _end(self, look: Look) -> "Watch":
         return replace(self, ended=True, remaining=look.remaining)
@@ -195,7 +206,7 @@ class Watch:
         assert self.lowest_look is not None and self.passing_since is not None
         quietest = self.lowest_look
         offset = quietest.offset
-        resolved = None if math.isnan(offset) else offset > self._tolerance(quietest)
+        resolved = None if math.isnan(offset) else offset > self.tolerance(quietest.size)
         return Passage(
             self.passing_since, end, quietest.loss, quietest.lowest, quietest.grad_norm, offset, resolved
         )  # fmt: skip

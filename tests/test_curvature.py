@@ -237,6 +237,20 @@ def test_the_newton_distance_at_a_cubic_degenerate_point_is_half_the_distance():
     assert curvature.newton_distance(chain, params) == pytest.approx(0.5 * np.sqrt(3) * x, rel=1e-3)
 
 
+@pytest.mark.parametrize("limit", [600, 0])
+@pytest.mark.parametrize("offset", [1e-1, 1e-4, 1e-8])
+def test_the_least_distance_is_below_the_newton_distance_and_within_the_condition_of_it(monkeypatch, limit, offset):
+    monkeypatch.setattr(curvature.hessians, "DIRECT_LIMIT", limit)
+    landscape = Landscape(lambda y: 0.5 * (y[0] ** 2 + 4.0 * y[1] ** 2 + 20.0 * y[2] ** 2) + y[0] * y[1] * y[2])
+    model = curvature.quadratic_model(landscape, offset * np.array([1.0, -0.5, 0.2]))
+    assert 0.01 * model.distance < model.least_distance < model.distance
+
+
+def test_a_gradient_that_may_be_rounding_has_no_least_distance():
+    model = curvature.quadratic_model(Landscape(lambda y: 0.5 * (y[0] - 1.0) ** 2), np.array([1.0 + 4e-16]))
+    assert model.least_distance == 0.0
+
+
 def test_rounding_is_no_distance():
     rng = np.random.default_rng(5)
     problem = constructed_points.problem(rng, (4, 3, 3))

@@ -33,6 +33,8 @@ def situation(**changes):
         ({"horizon": 1.0}, None),  # a thousand steps ahead are not worth another program
         ({"num_stiff": 0, "to_rest": 0.2}, None),
         ({"num_stiff": 0, "to_rest": 20.0}, "radau9"),
+        ({"num_stiff": 0, "to_rest": 2.0}, "radau9"),  # a far horizon, and a rest that is not near
+        ({"num_stiff": 0, "to_rest": 2.0, "horizon": 50.0}, None),
         ({"to_rest": 0.2}, None),  # near rest
         ({"horizon": math.inf, "to_rest": math.inf}, None),
         ({"horizon": math.inf, "to_rest": math.inf, "num_capped": 5000}, "radau9"),

@@ -1,6 +1,7 @@
 """The stop test as a state machine: what one look at the Hessian decides, without any solver."""
 
 import dataclasses
+import math
 
 import pytest
 
@@ -34,10 +35,11 @@ def test_a_near_limit_with_nonnegative_curvature_is_the_end(watch):
     assert watch.look(QUIET).ended
 
 
-def test_a_far_limit_lowers_the_level(watch):
-    later = watch.look(_look(distance=1e-3))
+@pytest.mark.parametrize(("distance", "fall"), [(1.5e-8, 10), (4.04e-7, 40), (1e-3, 1000), (math.inf, 10)])
+def test_a_far_limit_lowers_the_level_to_where_it_may_be_near(watch, distance, fall):
+    later = watch.look(_look(distance=distance))
     assert not later.ended
-    assert later.quiet_below == pytest.approx(1e-8)
+    assert later.quiet_below == pytest.approx(1e-7 / fall)
 
 
 def test_creeping_along_a_flat_valley_is_not_an_end(watch):

@@ -33,6 +33,9 @@ LANCZOS_RESOLUTION = 1e-9
 CHANGE = 100.0
 """Change of eigenvalues, in spectral radii per length scale of the parameters, where it is not measured."""
 
+MUCH_LARGER = 1e3
+"""Multiple of its noise above which hardly any of a gradient is rounding."""
+
 CREEP = 3.0
 """Newton steps that a flow is believed to creep further in a direction with curvature."""
 
@@ -48,8 +51,7 @@ class QuadraticModel:
         loss: the loss.
         gradient: the gradient, flattened.
         roundings: how the gradient changes when every parameter is rounded differently, one row per draw.
-        values: eigenvalues of the Hessian, ascending; None above :data:`DIRECT_LIMIT` parameters.
-        vectors: its eigenvectors; None like `values`.
+        hessian: the Hessian; None above :data:`DIRECT_LIMIT` parameters.
         product: the Hessian as an operator.
         size: Euclidean norm of the parameters.
     """
@@ -57,8 +59,7 @@ class QuadraticModel:
     loss: float
     gradient: np.ndarray
     roundings: np.ndarray
-    values: np.ndarray | None
-    vectors: np.ndarray | None
+    hessian: np.ndarray | None
     product: Callable[[np.ndarray], np.ndarray]
     size: float
 
@@ -68,7 +69,21 @@ class QuadraticModel:
         is_gradient = bool((np.abs(self.gradient) < LARGEST).all())
         return is_gradient and (self.values is None or bool((np.abs(self.values) < LARGEST).all()))
 
+    @functools.cached_property
+    def _eigenpairs(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        return (None, None) if self.hessian is None else eigenpairs_of(self.hessian)
+
     @property
+    def values(self) -> np.ndarray | None:
+        """Eigenvalues of the Hessian, ascending; None like it."""
+        return self._eigenpairs[0]
+
+    @property
+    def vectors(self) -> np.ndarray | None:
+        """Its eigenvectors, as columns; None like it."""
+        return self._eigenpairs[1]
+
+    @functools.cached_property
     def grad_norm(self) -> float:
         """Euclidean norm of the gradient."""
         return float(scipy.linalg.norm(self.gradient, check_finite=False))
@@ -162,6 +177,17 @@ class QuadraticModel:
         with np.errstate(divide="ignore"):
             return float(np.linalg.norm(self.components[~self.is_noise] / sizes))
 
+    @functools.cached_property
+    def least_distance(self) -> float:
+        """A lower bound of :attr:`distance` that takes no eigenvalues; 0.0 for a gradient that may be rounding.
+
+        No eigenvalue is above the Frobenius norm; components that are rounding are a small part of a larger gradient.
+        """
+        if not self.grad_norm > MUCH_LARGER * self.noise:
+            return 0.0
+        bound = self.radius if self.hessian is None else float(scipy.linalg.norm(self.hessian, check_finite=False))
+        return 0.5 * self.grad_norm / max(bound, TINY)
+
     def resolution(self, change: float) -> float:
         """The size of the largest eigenvalue that cannot be told from zero; 0.0 when all can.
 
@@ -207,11 +233,10 @@ def quadratic_model(problem: AbstractProblem, params: Params) -> QuadraticModel:
     num, product = operator(problem, params)
     is_direct = num <= hessians.DIRECT_LIMIT
     loss, gradient, changed, hessian = measured(problem, params, _changes(num), is_direct)
-    values, vectors = eigenpairs_of(hessian) if hessian is not None else (None, None)
     with np.errstate(invalid="ignore", over="ignore"):  # a gradient that is not finite is reported as such
         roundings = changed - gradient
         size = math.sqrt(sum(float(np.sum(np.square(leaf))) for leaf in jax.tree.leaves(params)))
-    return QuadraticModel(loss, gradient, roundings, values, vectors, product, size)
+    return QuadraticModel(loss, gradient, roundings, hessian, product, size)
 
 
 @in_double

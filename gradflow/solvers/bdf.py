@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float, Int
 from gradflow.solvers import backward_differences as differences
 from gradflow.solvers.backward_differences import ALPHA, ERROR_CONSTANT, GAMMA, MAX_ORDER, Table
 from gradflow.solvers.base import AbstractFlowSolver, FlatField, StepPolynomial, dense_info, smooth_energy
+from gradflow.solvers.factors import CholeskyFactor
 from gradflow.types import Array, Params, Scalar
 
 DENSE_PARAMETERS = 800
@@ -29,6 +30,9 @@ DENSE_PARAMETERS = 800
 
 NEWTON_SHARE = 0.01
 """What Newton's method may leave, as a share of the error that a step may have."""
+
+RESIDUAL_SHARE = 0.1
+"""The same where equations are solved by conjugate gradients, in terms of the residual, which is larger."""
 
 LINEAR_SHARE = 0.3
 """What conjugate gradients may leave, as a share of that."""
@@ -59,15 +63,15 @@ FAR = 0.3
 
 
 class Kept(eqx.Module):
-    """The Jacobian, the upper factor of ``I - factored J``, Newton's contraction with them, and steps since then.
+    """The Jacobian, the factor of ``I - factored J``, Newton's contraction with them, and steps since then.
 
-    Both row by row as vectors: a compiler that may choose how a matrix lies in memory copies it in every step.
+    The former row by row as a vector: a compiler that may choose how a matrix lies in memory copies it in every step.
 
     A `factored` of 0 says that there is none yet.
     """
 
     jacobian: Float[Array, " n*n"]
-    factor: Float[Array, " n*n"]
+    factor: CholeskyFactor
     factored: Scalar
     rate: Scalar
     age: Int[Array, ""]
@@ -97,18 +101,17 @@ class _Equations(eqx.Module):
     scale: Float[Array, " n"]
     tolerance: Scalar
 
-    def residual(self, d: Float[Array, " n"], speed: Float[Array, " n"]) -> Float[Array, " n"]:
-        return self.c * speed - self.known - d
+    def residual(self, d: Float[Array, " n"]) -> Float[Array, " n"]:
+        return self.c * self.value(self.predicted + d) - self.known - d
 
     def size(self, vector: Float[Array, " n"]) -> Scalar:
         return jnp.sqrt(jnp.mean((vector / self.scale) ** 2))
 
 
 class _Newton(NamedTuple):
-    """A correction of the predicted point, the field there, and how the iteration stands."""
+    """A correction of the predicted point, and how the iteration stands."""
 
     d: Float[Array, " n"]
-    speed: Float[Array, " n"]
     size: Scalar
     rate: Scalar
     turns: Int[Array, ""]
@@ -166,8 +169,10 @@ class BDF(AbstractFlowSolver):
         if self._is_matrix_free(size):
             return MultistepState(table, speed, None)
         zero = jnp.zeros((), dtype)
-        matrix = jnp.zeros(size * size, dtype)
-        return MultistepState(table, speed, Kept(matrix, matrix, zero, zero, jnp.zeros((), jnp.int32)))
+        kept = Kept(
+            jnp.zeros(size * size, dtype), CholeskyFactor.zeros(size, dtype), zero, zero, jnp.zeros((), jnp.int32)
+        )  # fmt: skip
+        return MultistepState(table, speed, kept)
 
     def step(
         self, terms: Any, t0: Any, t1: Any, y0: Params, args: Any, solver_state: MultistepState, made_jump: Any
@@ -176,7 +181,8 @@ class BDF(AbstractFlowSolver):
         field = FlatField(terms, t0, y0, args)
         start, length = field.flat, jnp.asarray(terms.contr(t0, t1), field.flat.dtype)
         table, before = self._table(field, length, solver_state, made_jump)
-        equations = self._equations(field, table, start)
+        share = RESIDUAL_SHARE if solver_state.kept is None else NEWTON_SHARE
+        equations = self._equations(field, table, start, share)
         if solver_state.kept is None:
             solved, kept = _by_products(equations), None
         else:
@@ -188,7 +194,7 @@ class BDF(AbstractFlowSolver):
         error = self._told(choice, solved, jnp.asarray(ERROR_CONSTANT)[table.order] * solved.d)
         smooth = (equations.known + solved.d) / equations.c
         energy = smooth_energy(length, (start, end), (before, smooth))
-        info = dense_info(field, length, (start, end), (before, solved.speed), energy)
+        info = dense_info(field, length, (start, end), (before, smooth), energy)
         info["polynomial"] = jax.vmap(field.unravel)(differences.polynomial(after))
         num_equal = jnp.where(choice.is_change, 0, after.num_equal)
         state = MultistepState(after._replace(order=choice.order, num_equal=num_equal), smooth, kept)
@@ -211,7 +217,7 @@ class BDF(AbstractFlowSolver):
 
         return jax.lax.cond(jnp.asarray(made_jump), again, lambda: (table, state.speed))
 
-    def _equations(self, field: FlatField, table: Table, start: Float[Array, " n"]) -> _Equations:
+    def _equations(self, field: FlatField, table: Table, start: Float[Array, " n"], share: float) -> _Equations:
         order, rows = table.order, differences.used(table)
         alpha, weights = jnp.asarray(ALPHA)[order], jnp.asarray(GAMMA)
         predicted = jnp.sum(rows, axis=0)
@@ -221,19 +227,19 @@ class BDF(AbstractFlowSolver):
             known=weights @ rows[: MAX_ORDER + 1] / alpha,
             c=table.length / alpha,
             scale=self.atol + self.rtol * jnp.maximum(jnp.abs(start), jnp.abs(predicted)),
-            tolerance=NEWTON_SHARE / jnp.asarray(ERROR_CONSTANT)[order],
+            tolerance=share / jnp.asarray(ERROR_CONSTANT)[order],
         )
 
     def _told(self, choice: differences.Choice, solved: _Newton, error: Float[Array, " n"]) -> Float[Array, " n"]:
         """The error of the step, scaled to the length that its successor should have; infinite for an unsolved one."""
         safe = jnp.where(choice.error > 0, choice.error, 1.0)
         told = jnp.abs(error) * jnp.where(choice.error > 0, choice.told ** (MAX_ORDER + 1) / safe, 0.0)
-        is_good = solved.is_solved & jnp.all(jnp.isfinite(told)) & jnp.all(jnp.isfinite(solved.speed))
+        is_good = solved.is_solved & jnp.all(jnp.isfinite(told))
         return jnp.where(is_good, told, jnp.inf)
 
     def _by_factor(self, equations: _Equations, field: FlatField, args: Any, kept: Kept) -> tuple[_Newton, Kept]:
         """Newton's method with the kept matrix, and with a new one if that did not converge."""
-        first = _begun(equations, field.value(equations.predicted), kept.rate)
+        first = _begun(equations, kept.rate)
 
         def jacobian_at(point: Array) -> Array:
             if self.jacobian is None:
@@ -255,10 +261,10 @@ class BDF(AbstractFlowSolver):
         return done, eqx.tree_at(lambda k: k.age, kept, kept.age + 1)
 
 
-def _begun(equations: _Equations, speed: Float[Array, " n"], rate: Scalar) -> _Newton:
+def _begun(equations: _Equations, rate: Scalar) -> _Newton:
     no = jnp.zeros((), bool)
     infinite = jnp.full_like(equations.c, jnp.inf)
-    return _Newton(jnp.zeros_like(equations.predicted), speed, infinite, rate, jnp.zeros((), jnp.int32), no, no)
+    return _Newton(jnp.zeros_like(equations.predicted), infinite, rate, jnp.zeros((), jnp.int32), no, no)
 
 
 # Loops of at most one turn instead of conditionals: what a conditional passes through is copied, a loop leaves it.
@@ -282,8 +288,7 @@ def _factorised(kept: Kept, c: Scalar, size: int) -> Kept:
     def factorise(carry: Any) -> Any:
         old = carry[1]
         matrix = jnp.eye(size, dtype=c.dtype) - c * old.jacobian.reshape(size, size).T
-        factor = jax.lax.linalg.cholesky(matrix, symmetrize_input=False)
-        return jnp.zeros((), bool), Kept(old.jacobian, factor.T.reshape(-1), c, old.rate, old.age)
+        return jnp.zeros((), bool), Kept(old.jacobian, CholeskyFactor.of(matrix), c, old.rate, old.age)
 
     is_far = ~(jnp.abs(c / jnp.where(kept.factored == 0, jnp.inf, kept.factored) - 1.0) < FAR)
     return jax.lax.while_loop(lambda carry: carry[0], factorise, (is_far, kept))[1]
@@ -294,29 +299,19 @@ def _iterated(equations: _Equations, kept: Kept, first: _Newton) -> _Newton:
     # For the stiff directions, where it matters, the right matrix is the kept one times the ratio of the two c.
     relaxed = 2.0 / (1.0 + equations.c / kept.factored)
     is_known = kept.age % MEASURED_EVERY > 0
-    upper = kept.factor.reshape(equations.predicted.size, equations.predicted.size)
 
     def correct(old: _Newton) -> _Newton:
-        residual = equations.residual(old.d, old.speed)
-        change = relaxed * _solved(upper, residual)
-        d = old.d + change
-        size, speed = equations.size(change), equations.value(equations.predicted + d)
+        change = relaxed * kept.factor.solve(equations.residual(old.d))
+        size = equations.size(change)
         ratio = size / old.size
         rate = jnp.where(old.turns > 0, jnp.maximum(0.3 * old.rate, ratio), old.rate)
         is_solved = (size * jnp.minimum(rate, 1.0) < equations.tolerance) & (is_known | (old.turns > 0))
         is_hopeless = ~jnp.isfinite(size) | ((old.turns > 0) & (ratio > 0.9))
-        return _Newton(d, speed, size, rate, old.turns + 1, is_solved & ~jnp.isnan(size), is_hopeless)
+        return _Newton(old.d + change, size, rate, old.turns + 1, is_solved & ~jnp.isnan(size), is_hopeless)
 
     return jax.lax.while_loop(
         lambda s: ~s.is_solved & ~s.is_hopeless & (s.turns < CORRECTIONS), correct, first
     )  # fmt: skip
-
-
-def _solved(upper: Float[Array, "n n"], right: Float[Array, " n"]) -> Float[Array, " n"]:
-    """``(U^T U)^{-1} right``. By rows U lies in memory as LAPACK wants its transpose: nothing is copied."""
-    column, lower = right[:, None], upper.T
-    half = jax.lax.linalg.triangular_solve(lower, column, left_side=True, lower=True)
-    return jax.lax.linalg.triangular_solve(lower, half, left_side=True, lower=True, transpose_a=True)[:, 0]
 
 
 def _by_products(equations: _Equations) -> _Newton:
@@ -324,18 +319,19 @@ def _by_products(equations: _Equations) -> _Newton:
     speed, derivative = jax.linearize(equations.value, equations.predicted)
     apply = lambda v: v - equations.c * derivative(v)  # noqa: E731
 
-    def correct(old: _Newton) -> _Newton:
-        d = old.d + _conjugate_gradients(equations, apply, equations.residual(old.d, old.speed))
-        speed = equations.value(equations.predicted + d)
+    def correct(carry: tuple[_Newton, Array]) -> tuple[_Newton, Array]:
+        old, residual = carry
+        d = old.d + _conjugate_gradients(equations, apply, residual)
         # Where the matrix is above the identity the residual bounds the correction that is left.
-        size = equations.size(equations.residual(d, speed))
+        residual = equations.residual(d)
+        size = equations.size(residual)
         is_hopeless = ~jnp.isfinite(size) | (size > 0.9 * old.size)
-        return _Newton(d, speed, size, old.rate, old.turns + 1, size < equations.tolerance, is_hopeless)
+        return _Newton(d, size, old.rate, old.turns + 1, size < equations.tolerance, is_hopeless), residual
 
-    first = _begun(equations, speed, jnp.zeros_like(equations.c))
+    start = _begun(equations, jnp.zeros_like(equations.c)), equations.c * speed - equations.known
     return jax.lax.while_loop(
-        lambda s: ~s.is_solved & ~s.is_hopeless & (s.turns < CORRECTIONS), correct, first
-    )  # fmt: skip
+        lambda s: ~s[0].is_solved & ~s[0].is_hopeless & (s[0].turns < CORRECTIONS), correct, start
+    )[0]  # fmt: skip
 
 
 def _conjugate_gradients(

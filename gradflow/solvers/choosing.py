@@ -35,6 +35,9 @@ WORTH_A_CHANGE = 10_000.0
 NEAR_REST = 300.0
 """Explicit steps to rest below which a stiff flow is believed to be near it."""
 
+FAR_HORIZON = 100_000.0
+"""Explicit steps to the horizon from which on only a rest that is near is believed to end the run before."""
+
 UNKNOWN_END = 5_000
 """Stability-limited steps after which a run changes although nobody knows how many are ahead."""
 
@@ -108,12 +111,13 @@ def _instead_of_explicit(now: Situation) -> tuple[str, str] | None:
 def _steps_ahead(now: Situation) -> float:
     """Explicit steps to the horizon, or to rest where that is earlier; infinite when nobody knows.
 
-    How fast the gradient falls tells little of the slow modes of a stiff flow, so that its time to rest is only
-    believed when it is near.
+    How fast the gradient falls tells little of the slow modes of a stiff flow, and nothing of a plateau to come, so
+    that where steps are stiff or the horizon is far the time to rest is only believed when it is near.
     """
     step = max(now.step, math.ulp(0.0))
-    is_stiff = now.num_stiff >= LIMITED_STEPS and now.to_rest / step >= NEAR_REST
-    return now.horizon / step if is_stiff and math.isfinite(now.horizon) else min(now.horizon, now.to_rest) / step
+    to_horizon, to_rest = now.horizon / step, now.to_rest / step
+    is_stiff = now.num_stiff >= LIMITED_STEPS or to_horizon >= FAR_HORIZON
+    return to_horizon if is_stiff and to_rest >= NEAR_REST and math.isfinite(to_horizon) else min(to_horizon, to_rest)
 
 
 def _instead_of_stabilised(now: Situation) -> tuple[str, str] | None:

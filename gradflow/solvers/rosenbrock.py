@@ -23,6 +23,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from gradflow.solvers.base import AbstractFlowSolver, FlatField, dense_info, smooth_energy
+from gradflow.solvers.factors import CholeskyFactor
 from gradflow.types import Array, Params, Scalar
 
 DENSE_PARAMETERS = 4000
@@ -183,8 +184,8 @@ class AbstractRosenbrock(AbstractFlowSolver):
             jacobian = jnp.asarray(self.jacobian(y0, args))
         matrix = shift * jnp.eye(size, dtype=jacobian.dtype) - jacobian
         if self.is_symmetric:
-            factor = jax.lax.linalg.cholesky(sign * matrix, symmetrize_input=False)
-            return lambda right: sign * jax.scipy.linalg.cho_solve((factor, True), right)
+            factor = CholeskyFactor.of(sign * matrix)
+            return lambda right: sign * factor.solve(right)
         factors = jax.scipy.linalg.lu_factor(matrix)
         return lambda right: jax.scipy.linalg.lu_solve(factors, right)
 
