@@ -183,6 +183,7 @@ def parsed(arguments):
         "--methods", nargs="+", default=[], help="methods by name (default: all); own, peers for groups"
     )
     parser.add_argument("--rtols", nargs="+", type=float, help="relative tolerances (default: 1e-2 to 1e-10)")
+    parser.add_argument("--uncounted", action="store_true", help="do not count evaluations inside compiled programs")
     parser.add_argument("--rounds", type=int, default=3, help="rounds over all methods; times are medians over them")
     parser.add_argument("--patience", type=float, default=60.0, help="seconds a single run may take")
     parser.add_argument("--shortest", type=float, default=0.1, help="seconds for which a short run is repeated")
@@ -209,6 +210,7 @@ def main(arguments=None):
         1 if asked.quick else asked.rounds,
         asked.out or (None if asked.quick else DOCS / "benchmarks_solvers.md"),
     )
+    is_counted = not (asked.quick or asked.uncounted)
     stored = json.loads(asked.raw.read_text()) if asked.add and asked.raw.exists() else {"rows": []}
     rows = [_read(row) for row in stored["rows"]]
     bench, words = Bench(asked.core, asked.patience, asked.shortest), machine()
@@ -221,7 +223,7 @@ def main(arguments=None):
             except LookupError as error:
                 print(f"    not measured: {error}", flush=True)
                 continue
-            new = measure(bench, problem, exact, [known[name] for name in names], rtols, rounds, not asked.quick)
+            new = measure(bench, problem, exact, [known[name] for name in names], rtols, rounds, is_counted)
             bench.close()
             rows = merged(rows, new)
             asked.raw.write_text(json.dumps({"machine": words, "rounds": rounds, "rows": [asdict(row) for row in rows]},
