@@ -17,7 +17,7 @@ from jaxtyping import Float
 from gradflow.types import Array
 
 BLOCK = 96
-"""Rows of a block: smaller ones, down to a third, solve no faster from 100 to 600 parameters and take long to compile."""
+"""Rows of a block: smaller ones, down to a third, solve no faster from 100 to 600 parameters and compile slowly."""
 
 
 class CholeskyFactor(eqx.Module):
