@@ -11,10 +11,12 @@ from typing import Self
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from gradflow import checks
+from gradflow.calls import Context, shapes_of
 from gradflow.networks import Linear
 from gradflow.precision import as_params, in_double
 from gradflow.problem import AbstractProblem, Regression
@@ -150,3 +152,18 @@ def _reduced_problem(problem: Regression) -> Regression:
     sigma[:size, :size] = np.diag(spectrum.values[:size])
     statistics = type(problem.statistics)(root=np.eye(d_in), target=sigma, irreducible=problem.statistics.irreducible)
     return eqx.tree_at(lambda p: (p.X, p.Y, p.statistics), problem, (np.eye(d_in), sigma, statistics))
+
+
+def check_field(flow: AbstractFlow, params: Params) -> None:
+    """Raises :class:`~gradflow.checks.InputError` unless the field at `params` has their shapes.
+
+    Otherwise broadcasting would move all of them by one number.
+    """
+    shapes = jax.tree.map(jnp.shape, params)
+    found = shapes_of(_field_at, Context((flow, params)))
+    remedy = "Pass the start of a network as a tuple of arrays." if isinstance(shapes, list) else ""
+    checks.require(found == shapes, "flow", f"have a vector field of the start's shapes {shapes}", found, remedy)
+
+
+def _field_at(held: tuple[AbstractFlow, Params]) -> Params:
+    return held[0].vector_field(held[1])

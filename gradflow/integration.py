@@ -14,15 +14,14 @@ from typing import Any
 
 import diffrax
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 from tqdm import tqdm
 
 from gradflow import checks, curvature
-from gradflow.calls import Context, shapes_of
-from gradflow.events import Event, Locator, standing_at
-from gradflow.flow import AbstractFlow
+from gradflow.calls import Context
+from gradflow.events import Event, Locator, as_events, standing_at
+from gradflow.flow import AbstractFlow, check_field
 from gradflow.kinks import KinkLog, first_piece, has_pieces, is_within, next_piece
 from gradflow.precision import as_arrays, in_double, on_device, require_concrete
 from gradflow.recording import Rows, checked_save_at
@@ -69,7 +68,7 @@ def integrate(
     max_norm: float | None = None,
     max_steps: int = DEFAULT_MAX_STEPS,
     save_at: Any = None,
-    events: Sequence[Event] = (),
+    events: Sequence[Event] | Event = (),
     progress: bool = True,
 ) -> Trajectory:
     """The trajectory of `flow` from `params0` to the horizon, or until the flow has truly ended.
@@ -90,8 +89,8 @@ def integrate(
         max_steps: attempted steps.
         save_at: times to save at, increasing and inside [0, t1], hit exactly. Times after the flow has ended hold the
             endpoint, which is the limit to tolerance. Default: accepted steps, thinned evenly to at most some thousand.
-        events: places to locate on the way, see :mod:`gradflow.events`; the states there are in `trajectory.events`,
-            to the solver's order. A terminal one ends the run there with status ``event``.
+        events: a place to locate on the way, or several, see :mod:`gradflow.events`; the states there are in
+            `trajectory.events`, to the solver's order. A terminal one ends the run there with status ``event``.
         progress: show a progress line on a terminal after two seconds.
 
     Returns:
@@ -126,24 +125,12 @@ def integrate(
     max_norm = 1e4 * scale if max_norm is None else checks.real("max_norm", max_norm, above=0.0, infinite=True)
     checks.require(max_norm > size, "max_norm", "be larger than the norm of the start", max_norm, f"It is {size:.6g}.")
     checks.atol_for_scale(atol, scale)
-    _check_field(flow, params0)
+    check_field(flow, params0)
     flow = on_device(flow.compact())
-    run = _Run(
-        flow, params0, t1, rtol, atol, solver, grad_tol, max_norm, max_steps, checked_save_at(save_at, t1), events
-    )
+    times, events = checked_save_at(save_at, t1), as_events(events)
+    run = _Run(flow, params0, t1, rtol, atol, solver, grad_tol, max_norm, max_steps, times, events)
     status = run.until_done(progress)
     return run.trajectory(status, time.monotonic() - clock)
-
-
-def _check_field(flow: AbstractFlow, params0: Params) -> None:
-    """The field has the shapes of the parameters: otherwise broadcasting would move all of them by one number."""
-    shapes = jax.tree.map(jnp.shape, params0)
-    found = shapes_of(_field_at, Context((flow, params0)))
-    checks.require(found == shapes, "flow", f"have a vector field of the start's shapes {shapes}", found)
-
-
-def _field_at(held: tuple[AbstractFlow, Params]) -> Params:
-    return held[0].vector_field(held[1])
 
 
 class _Run:
@@ -298,7 +285,7 @@ class _Run:
         elif self.used >= self.routine_look:
             self._plan_routine_look(2 * self.routine_gap)
             model = self._model()
-            if not model.least_distance > self.watch.tolerance(self._size()):
+            if not model.least_distance > self.watch.tolerance(max(self.facts.norm, self.length)):
                 self.watch = self.watch.look_in_passing(self._look(model))
 
     def _plan_routine_look(self, gap: int) -> None:
@@ -309,16 +296,12 @@ class _Run:
         self.state = dataclasses.replace(self.state, quiet=np.zeros((), np.int64))
         self.facts = self.facts._replace(quiet=0.0)
 
-    def _size(self) -> float:
-        """The length scale of the parameters."""
-        return max(self.facts.norm, self.length)
-
     def _model(self) -> curvature.QuadraticModel:
         with np.errstate(over="ignore", invalid="ignore"):  # far out; what is not finite there ends the run by name
             return curvature.quadratic_model(self.flow.problem, self.params)
 
     def _look(self, model: curvature.QuadraticModel) -> Look:
-        problem, params, facts, size = self.flow.problem, self.params, self.facts, self._size()
+        problem, params, facts, size = self.flow.problem, self.params, self.facts, max(self.facts.norm, self.length)
         with np.errstate(over="ignore", invalid="ignore"):
             ends = curvature.look_ahead(problem, params, model, size)
             is_kept = self.switch is None or is_within(self.switch, params, model.newton)

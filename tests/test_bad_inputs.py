@@ -326,6 +326,10 @@ BAD_CALLS = {
     ),
     "field of one number": (_field_of(lambda p: -p[:1]), "vector field of the start's shapes (2,), but got (1,)"),
     "field without axes": (_field_of(lambda p: -jnp.sum(p)), "vector field of the start's shapes (2,), but got ()"),
+    "list as the start of a network": (
+        lambda: gf.integrate(gf.GradientFlow(_regression()), list(_regression().init(0))),
+        "Pass the start of a network as a tuple of arrays.",
+    ),
     "unsorted save times": (_saved_at(1.0, 0.5), "`save_at` must be sorted from 0 towards t1 without duplicates"),
     "repeated save times": (_saved_at(0.5, 0.5, 1.0), "`save_at` must be sorted from 0 towards t1 without duplicates"),
     "save times outside": (_saved_at(0.5, 3.0), "`save_at` must lie inside [0, 2], but got [0.5, 3]"),

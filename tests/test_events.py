@@ -117,3 +117,10 @@ def test_wrong_events_raise(events, words):
 def test_wrong_makers_raise(make, words):
     with pytest.raises(checks.InputError, match=words):
         make()
+
+
+def test_one_event_may_stand_alone_and_something_else_is_refused():
+    alone, listed = (gf.integrate(FLOW, START, rtol=1e-6, solver="tsit5", events=given) for given in (LAST, [LAST]))
+    assert alone.events[0].time == listed.events[0].time
+    with pytest.raises(checks.InputError, match="`events` must be an Event or a sequence of events, but got int"):
+        gf.integrate(FLOW, START, events=3)

@@ -824,6 +824,11 @@ def test_figures_are_written_in_the_format_of_the_suffix(tmp_path, suffix):
     assert path.read_bytes().startswith(magic)
 
 
+def test_what_is_no_figure_is_refused(tmp_path):
+    with pytest.raises(InputError, match="`figure` must be a matplotlib figure, but got int"):
+        plotting.save_figure(1, tmp_path / "a.png")
+
+
 def test_an_unknown_picture_format_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(InputError, match=r"`path` must end in the name of a picture format, but got 'a\.doc'"):
         plotting.save_figure(Figure(), tmp_path / "a.doc")

@@ -3,7 +3,7 @@
 Makers for what is asked most: a level of the loss, a bound on the norm, a change of activation. Knows no solver.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,3 +100,16 @@ def activation_change(problem: Regression, *, is_terminal: bool = False) -> Even
                    type(problem).__name__)  # fmt: skip
     assert isinstance(network, Shallow)
     return Event("activation", _Preactivations(network, problem.X), 0, is_terminal)
+
+
+def as_events(events: Sequence[Event] | Event) -> tuple[Event, ...]:
+    """`events` as a tuple; one event may stand alone.
+
+    Raises:
+        InputError: neither an event nor a sequence.
+    """
+    if isinstance(events, Event):
+        return (events,)
+    is_sequence = isinstance(events, Sequence)
+    checks.require(is_sequence, "events", "be an Event or a sequence of events", type(events).__name__)
+    return tuple(events)

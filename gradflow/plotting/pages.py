@@ -91,9 +91,11 @@ def save_figure(figure: Figure, path: str | os.PathLike, **settings: Any) -> Pat
         **settings: further keywords of ``Figure.savefig``, e.g. ``dpi=150``.
 
     Raises:
-        InputError: no such format.
+        InputError: no figure, no such format.
         OSError: the file cannot be written.
     """
+    checks.require(isinstance(figure, Figure), "figure", "be a matplotlib figure", type(figure).__name__,
+                   "Plotting functions return it.")  # fmt: skip
     path = Path(path)
     formats = figure.canvas.get_supported_filetypes()
     checks.require(

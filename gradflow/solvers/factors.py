@@ -30,7 +30,8 @@ class CholeskyFactor(eqx.Module):
     def of(cls, matrix: Float[Array, "n n"]) -> Self:
         """The factor of `matrix`, whose lower triangle is read; NaN when that is not positive definite."""
         # LAPACK's L lies column by column in memory: blocks of its transpose are cut out without turning it around.
-        upper = jax.lax.optimization_barrier(jax.lax.linalg.cholesky(matrix, symmetrize_input=False).T)
+        lower = jax.lax.linalg.cholesky(jnp.asarray(matrix), symmetrize_input=False)
+        upper = jax.lax.optimization_barrier(lower.T)
         blocks = _blocks(len(matrix))
         panels = tuple(upper[:begin, begin:end] for begin, end in blocks)
         return cls(panels, tuple(_inverse(upper[begin:end, begin:end].T) for begin, end in blocks))
