@@ -14,6 +14,7 @@ import gradflow as gf
 from gradflow import checks
 from gradflow.solvers import backward_differences as differences
 from gradflow.solvers.backward_differences import ALPHA, ERROR_CONSTANT, GAMMA, KAPPA, MAX_ORDER, ROWS, Table
+from gradflow.solvers.base import smooth_energy
 from gradflow.solvers.bdf import AGE, BDF
 
 ORDERS = range(1, MAX_ORDER + 1)
@@ -260,3 +261,51 @@ def test_the_error_constant_is_what_the_formula_leaves_of_the_next_power(order):
     formula = sum(table[j] / j for j in range(1, order + 1))
     formula -= KAPPA[order] * GAMMA[order] * table[order + 1]
     assert (slope - formula) / math.factorial(order + 1) == pytest.approx(ERROR_CONSTANT[order], rel=1e-9)
+
+
+@pytest.mark.parametrize("wrong", [1 / 1.2, 1 / 1.5, 1.3])
+def test_what_newton_leaves_is_a_share_of_the_tolerance_however_wrong_the_matrix_is(wrong):
+    """``y' = -50 y`` solved with `wrong` times its Jacobian, by tolerances that ask for one to four corrections.
+
+    The equation of the first step, ``d = c f(p + d) - known``, is linear and its solution known. A hundredth of a
+    step's error may be left, twice that where a correction leaves half of itself to the next.
+    """
+    term = diffrax.ODETerm(lambda t, y, args: -50.0 * y)
+    matrix = lambda y, args: jnp.full((1, 1), -50.0 * wrong)  # noqa: E731
+
+    @jax.jit
+    def step(atol):
+        return _step(BDF(0.0, atol, matrix), term, [1.0], 0.1)[:2]
+
+    known = -5.0 / ALPHA[1] * GAMMA[1]
+    exact = -4.0 + (-5.0 / ALPHA[1] * -4.0 - known) / (1.0 + 5.0 / ALPHA[1])
+    sizes = np.geomspace(1e-3, 1e3, 40)
+    found = [step(size) for size in sizes]
+    left = np.array([abs(float(end[0]) - exact) for end, _ in found]) / sizes * ERROR_CONSTANT[1]
+    is_solved = np.array([np.isfinite(error).all() for _, error in found])
+    assert is_solved[-10:].all() and left[is_solved].max() < 0.02
+
+
+def test_the_speed_and_the_energy_of_steps_are_those_of_the_flow():
+    """``y' = -y``: the speed handed on is the field at the end, the energy what the loss ``y^2 / 2`` has lost."""
+    term = diffrax.ODETerm(lambda t, y, args: -y)
+    solver = BDF(1e-2, 1e-2)
+    take = jax.jit(lambda y, state: _step(solver, term, y, 0.05, state)[:4])
+    y, state = jnp.array([1.0]), solver.init(term, 0.0, 0.05, jnp.array([1.0]), None)
+    for _ in range(16):
+        before = y
+        y, _, dense, state = take(y, state)
+        np.testing.assert_allclose(state.speed, -y, rtol=5e-3)
+        np.testing.assert_allclose(dense["k1"], 0.05 * state.speed, rtol=1e-14)
+        lost = 0.5 * float(before[0] ** 2 - y[0] ** 2)
+    assert int(state.table.order) >= 3 and float(dense["energy"]) == pytest.approx(lost, rel=1e-4)
+
+
+def test_the_energy_of_a_cubic_is_exact():
+    """``int_0^h (3 a t^2 + 2 b t + c)^2 dt`` for two components."""
+    cubics = [np.poly1d([1.0, -0.5, 0.3, 2.0]), np.poly1d([-0.7, 2.0, 0.1, 0.0])]
+    ends, speeds = (
+        [np.array([p(t) for p in parts]) for t in (0.0, 0.8)] for parts in (cubics, [p.deriv() for p in cubics])
+    )  # fmt: skip
+    exact = sum((p.deriv() * p.deriv()).integ()(0.8) for p in cubics)
+    assert float(smooth_energy(0.8, ends, speeds)) == pytest.approx(exact, rel=1e-13)

@@ -132,3 +132,32 @@ def test_a_valley_of_eight_decades_takes_fewer_than_a_hundred_steps():
     assert run.num_steps < 100 and run.endpoint[1] == pytest.approx(141.414282, rel=1e-8)
     lost = float(valley.problem.loss(run.start) - valley.problem.loss(run.endpoint))
     assert abs(run.dissipated[-1] - lost) < 1e-6
+
+
+def test_a_second_step_and_a_step_after_a_jump_are_those_of_a_new_start():
+    """The end of a step, its estimate and its energy do not depend on where the trajectory came from."""
+    solver = Radau9(1e-10, 1e-12)
+
+    @jax.jit
+    def step(start, state, made_jump):
+        end, error, dense, state, _ = solver.step(DESCENT, 0.0, jnp.asarray(0.2), start, None, state, made_jump)
+        return end, error, dense["energy"], state
+
+    def begun(start):
+        return step(start, solver.init(DESCENT, 0.0, 0.2, start, None), jnp.asarray(False))
+
+    *_, state = first = begun(jnp.array([1.0, 0.7]))
+    for start, made_jump in ((first[0], False), (jnp.array([-0.4, 1.1]), True)):
+        fresh, again = begun(start), step(start, state, jnp.asarray(made_jump))
+        for one, other, rtol in zip(again[:3], fresh[:3], (1e-11, 1e-5, 1e-9), strict=True):
+            np.testing.assert_allclose(one, other, rtol=rtol)
+        np.testing.assert_allclose(again[3].speed, DESCENT.vf(0.0, again[0], None), rtol=1e-12)
+
+
+def test_what_newton_leaves_is_a_thousandth_of_the_tolerance():
+    """``y' = -y^3`` over a step of 1.5, against the same equations solved to rounding."""
+    term = diffrax.ODETerm(lambda t, y, args: -(y**3))
+    end = jax.jit(lambda rtol: _step(Radau9(rtol, 1e-3 * rtol), term, [1.5], 1.5)[0][0])
+    exact = float(end(1e-13))
+    for rtol in (1e-2, 1e-4):
+        assert abs(float(end(rtol)) - exact) < 1e-3 * rtol * 1.5
