@@ -162,7 +162,7 @@ class _Run:
         self.events: list[Occurrence] = []
         self.used, self.idle = 0, 0
         self._plan_routine_look(max(ROUTINE_LOOK, num_parameters(self.params0)))
-        self.start_loss = self._begin(params0, 0.0, 0.0)
+        self._begin(params0, 0.0, 0.0)
         self.choice, self.reason = None, "asked for"
         if isinstance(solver, str) and solver == "auto":
             size = num_parameters(self.params0)
@@ -185,12 +185,10 @@ class _Run:
         """The parameters reached, as NumPy arrays."""
         return self.unravel(jax.tree.map(np.asarray, self.state.params))
 
-    def _begin(self, params: Params, time: float, step: float) -> float:
-        """Sets out with the present flow and method; the loss there."""
+    def _begin(self, params: Params, time: float, step: float) -> None:
+        """Sets out with the present flow and method."""
         self.context = Context((self.running, self.method))
-        *result, loss = start(self.context, params, time, step)
-        self._take(*result)
-        return float(loss)
+        self._take(*start(self.context, params, time, step))
 
     def _take(self, state: State, facts: Any) -> None:
         self.state, self.facts = state, Facts(*np.asarray(facts).tolist())
@@ -206,7 +204,7 @@ class _Run:
 
     def until_done(self, progress: bool) -> Status:
         """Chunks and looks until something ends the run."""
-        if not (math.isfinite(self.start_loss) and math.isfinite(self.facts.grad_norm)):
+        if not (math.isfinite(self.facts.loss) and math.isfinite(self.facts.grad_norm)):
             return Status.NONFINITE
         if self.facts.grad_norm == 0.0:
             self.watch = self.watch.look(self._look(self._model()))
@@ -246,8 +244,8 @@ class _Run:
             self._stop_test(now)
             if self.watch.ended:
                 return Status.STATIONARY
-        if now >= self.horizon:
-            return Status.HORIZON
+        if now >= self.horizon:  # beyond a wall of a logarithm the gradient is finite and the loss is not
+            return Status.HORIZON if math.isfinite(facts.loss) else Status.NONFINITE
         if self.used >= self.max_steps:
             return Status.STEP_LIMIT
         self._consider_method()

@@ -356,3 +356,9 @@ def test_lanczos_falls_back_to_looser_tolerances_and_says_so(large, monkeypatch)
     monkeypatch.setattr(curvature.spectra, "TOLERANCES", (1e-9,))
     ends = curvature.extreme_eigenvalues(problem, params)
     assert np.isnan(ends.lowest[0]) and ends.lowest_error[0] == np.inf
+
+
+def test_the_least_distance_holds_for_a_hessian_of_equal_entries():
+    landscape = Landscape(lambda y: 0.5 * jnp.sum(y) ** 2)
+    model = curvature.quadratic_model(landscape, np.full(30, 0.1))
+    assert 0.4 * model.distance < model.least_distance <= model.distance

@@ -161,3 +161,17 @@ def test_what_newton_leaves_is_a_thousandth_of_the_tolerance():
     exact = float(end(1e-13))
     for rtol in (1e-2, 1e-4):
         assert abs(float(end(rtol)) - exact) < 1e-3 * rtol * 1.5
+
+
+def test_a_step_over_which_a_curvature_turns_negative_late_is_not_taken():
+    """``y'' < 0`` in y beyond x = 10, met at t = 1000: a long step from before would damp what grows there."""
+    slope = 0.01
+
+    def loss(p):
+        curvature = 1.0 - 50.0 * jax.nn.sigmoid(50.0 * (p[0] - 10.0))
+        return -slope * p[0] + 0.5 * curvature * p[1] ** 2 + 0.25 * p[1] ** 4 - 1e-3 * p[1]
+
+    flow, start = gf.GradientFlow(gf.Landscape(loss)), np.array([0.0, 0.5])
+    found = [gf.integrate(flow, start, 1010.0, rtol=1e-6, atol=1e-8, solver=name) for name in ("radau9", "rodas5p")]
+    assert found[0].status is found[1].status is Status.HORIZON
+    np.testing.assert_allclose(found[0].endpoint, found[1].endpoint, rtol=1e-4)

@@ -142,3 +142,8 @@ def test_however_loose_the_tolerance_the_end_is_near_the_limit(watch):
     loose = dataclasses.replace(watch, rtol=0.2)
     assert not loose.look(_look(distance=1e-3)).ended
     assert loose.look(_look(distance=1e-5)).ended
+
+
+def test_no_level_below_what_rounding_allows_is_waited_for(watch):
+    later = watch.look(_look(grad_norm=1e-13, noise=5e-15, distance=1e-3))
+    assert later.quiet_below == pytest.approx(1e-14)

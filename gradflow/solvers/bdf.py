@@ -303,7 +303,7 @@ def _iterated(equations: _Equations, kept: Kept, first: _Newton) -> _Newton:
     def correct(old: _Newton) -> _Newton:
         change = relaxed * kept.factor.solve(equations.residual(old.d))
         size = equations.size(change)
-        ratio = size / old.size
+        ratio = jnp.where(size == 0, 0.0, size / old.size)  # two corrections of zero are a solution
         rate = jnp.where(old.turns > 0, jnp.maximum(0.3 * old.rate, ratio), old.rate)
         is_solved = (size * jnp.minimum(rate, 1.0) < equations.tolerance) & (is_known | (old.turns > 0))
         is_hopeless = ~jnp.isfinite(size) | ((old.turns > 0) & (ratio > 0.9))

@@ -5,8 +5,8 @@ stage in the Newton matrix. In a curved stiff valley, where stiffness grows alon
 time that has passed, an iteration with one kept Jacobian would limit the step. The matrix has five times as many rows
 as there are parameters: that is nothing for a few, and too much for a network.
 
-At an unstable point the method, being L-stable, would damp what really grows once a step is long. A step over which a
-curvature would make anything grow more than about sevenfold is refused.
+At an unstable point the method, being L-stable, would damp what really grows once a step is long. A step is refused over
+which the curvature at its start or at one of its stages would make anything grow more than about sevenfold.
 """
 
 import functools
@@ -200,13 +200,18 @@ class Radau9(AbstractFlowSolver):
     def _estimate(
         self, field: FlatField, args: Any, step: Scalar, speed: Float[Array, " n"], stages: Float[Array, "s n"]
     ) -> Float[Array, " n"]:
-        """The embedded formula's difference, filtered as a stiff component is damped; NaN for too long a step."""
+        """The embedded formula's difference, filtered as a stiff component is damped; NaN for too long a step.
+
+        A curvature may turn negative at any stage of a long step.
+        """
         tableau = radau_tableau(STAGES)
         difference = tableau.estimate @ stages + tableau.gamma * step * speed
-        matrix = jnp.eye(speed.size, dtype=speed.dtype) - FILTER * step * self._jacobian(field, args)(field.flat)
-        factor = jax.lax.linalg.cholesky(matrix, symmetrize_input=False)
+        points = jnp.concatenate([field.flat[None], field.flat + stages])
+        matrices = jnp.eye(speed.size, dtype=speed.dtype) - FILTER * step * jax.vmap(self._jacobian(field, args))(points)
+        factors = jax.lax.linalg.cholesky(matrices, symmetrize_input=False)
         turned = jnp.minimum(10.0 * self.rtol ** ((STAGES - 1) / (2 * STAGES)), 1.0)
-        return turned * jax.scipy.linalg.cho_solve((factor, True), difference)
+        filtered = turned * jax.scipy.linalg.cho_solve((factors[0], True), difference)
+        return jnp.where(jnp.all(jnp.isfinite(factors)), filtered, jnp.nan)
 
 
 def _extrapolated(state: RadauState, step: Scalar) -> Float[Array, "s n"]:

@@ -36,7 +36,7 @@ class Limits(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What the host wants to know after a chunk: the numbers of a :class:`State`, as Python floats."""
+    """What the host wants to know after a chunk: the numbers of a :class:`State`, and the loss there, as floats."""
 
     time: float
     grad_norm: float
@@ -54,6 +54,7 @@ class Facts(NamedTuple):
     rejects: float
     quiet: float
     has_left: float
+    loss: float
 
 
 class State(eqx.Module):

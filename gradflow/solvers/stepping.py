@@ -65,8 +65,8 @@ class Step(NamedTuple):
 @compiled
 def start(
     context: tuple[AbstractFlow, Method], params: Params, time: Scalar, first_step: Scalar
-) -> tuple[State, Array, Scalar]:
-    """The state from which a method sets out at `params`, its facts and the loss there.
+) -> tuple[State, Array]:
+    """The state from which a method sets out at `params`, and its facts.
 
     A `first_step` of 0 lets the controller choose.
     """
@@ -115,7 +115,7 @@ def start(
         dissipations=jnp.zeros(rows),
         rows=jax.tree.map(lambda leaf: jnp.zeros((rows, *leaf.shape), leaf.dtype), params),
     )
-    return state, facts(state), flow.problem.loss(params)
+    return state, facts(flow, state)
 
 
 @compiled
@@ -132,7 +132,7 @@ def resume(context: tuple[AbstractFlow, Method], state: State, params: Params) -
         quiet=jnp.zeros_like(state.quiet),
         has_left=jnp.zeros_like(state.has_left),
     )
-    return state, facts(state)
+    return state, facts(flow, state)
 
 
 @compiled
@@ -149,12 +149,13 @@ def advance(
     state = jax.lax.while_loop(
         lambda s: _goes_on(s, told, stops), lambda s: _attempt(flow, method, s, told, stops), state
     )  # fmt: skip
-    return state, facts(state)
+    return state, facts(flow, state)
 
 
-def facts(state: State) -> Float[Array, " facts"]:
-    """The numbers of a state in one array: one copy to the host instead of fifteen."""
-    return jnp.stack([jnp.asarray(getattr(state, name), float) for name in Facts._fields])
+def facts(flow: AbstractFlow, state: State) -> Float[Array, " facts"]:
+    """The numbers of a state and the loss there in one array: one copy to the host instead of fifteen."""
+    numbers = [getattr(state, name) for name in Facts._fields if name != "loss"]
+    return jnp.stack([jnp.asarray(number, float) for number in (*numbers, flow.problem.loss(state.params))])
 
 
 def _solver_state(flow: AbstractFlow, method: Method, params: Params, slope: Params, step: Scalar) -> Any:
