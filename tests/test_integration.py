@@ -340,5 +340,5 @@ def _cosh(x):
 
 @pytest.mark.parametrize("solver", ["tsit5", "rodas5p", "radau9", "bdf"])
 def test_a_run_that_jumped_a_wall_where_the_loss_ends_says_so(solver):
-    flow = GradientFlow(Landscape(lambda p: 10.0 * p[0] - 1e-6 * jnp.log(p[0])))
-    assert integrate(flow, np.array([1.0]), 3.0, rtol=1e-6, solver=solver).status is Status.NONFINITE
+    flow = gf.GradientFlow(gf.Landscape(lambda p: 10.0 * p[0] - 1e-6 * jnp.log(p[0])))
+    assert gf.integrate(flow, np.array([1.0]), 3.0, rtol=1e-6, solver=solver).status is gf.Status.NONFINITE

@@ -315,11 +315,11 @@ def test_the_energy_of_a_cubic_is_exact():
 def test_a_constant_field_is_followed_to_the_horizon(slopes, t1):
     flow = gf.GradientFlow(gf.Landscape(lambda p: jnp.dot(jnp.array(slopes), p)))
     run = gf.integrate(flow, np.zeros(len(slopes)), t1, rtol=1e-6, atol=1e-8, solver="bdf")
-    assert run.status is Status.HORIZON
+    assert run.status is gf.Status.HORIZON
     np.testing.assert_allclose(run.endpoint, -t1 * np.array(slopes), rtol=1e-12)
 
 
 def test_a_coordinate_that_has_died_out_to_nothing_does_not_stall_the_others():
     flow = gf.GradientFlow(gf.Landscape(lambda p: 0.25 * (p[0] ** 2 - 1.0) ** 2 + 2e4 * p[1] ** 2))
     run = gf.integrate(flow, np.array([0.0, 1.0]), rtol=1e-6, atol=1e-8, solver="bdf")
-    assert run.status is Status.STATIONARY and run.passages[-1].lowest_eigenvalue == pytest.approx(-1.0)
+    assert run.status is gf.Status.STATIONARY and run.passages[-1].lowest_eigenvalue == pytest.approx(-1.0)

@@ -173,5 +173,5 @@ def test_a_step_over_which_a_curvature_turns_negative_late_is_not_taken():
 
     flow, start = gf.GradientFlow(gf.Landscape(loss)), np.array([0.0, 0.5])
     found = [gf.integrate(flow, start, 1010.0, rtol=1e-6, atol=1e-8, solver=name) for name in ("radau9", "rodas5p")]
-    assert found[0].status is found[1].status is Status.HORIZON
+    assert found[0].status is found[1].status is gf.Status.HORIZON
     np.testing.assert_allclose(found[0].endpoint, found[1].endpoint, rtol=1e-4)

@@ -5,8 +5,8 @@ stage in the Newton matrix. In a curved stiff valley, where stiffness grows alon
 time that has passed, an iteration with one kept Jacobian would limit the step. The matrix has five times as many rows
 as there are parameters: that is nothing for a few, and too much for a network.
 
-At an unstable point the method, being L-stable, would damp what really grows once a step is long. A step is refused over
-which the curvature at its start or at one of its stages would make anything grow more than about sevenfold.
+At an unstable point the method, being L-stable, would damp what really grows once a step is long. A step is refused
+over which the curvature at its start or at one of its stages would make anything grow more than about sevenfold.
 """
 
 import functools
@@ -207,7 +207,8 @@ class Radau9(AbstractFlowSolver):
         tableau = radau_tableau(STAGES)
         difference = tableau.estimate @ stages + tableau.gamma * step * speed
         points = jnp.concatenate([field.flat[None], field.flat + stages])
-        matrices = jnp.eye(speed.size, dtype=speed.dtype) - FILTER * step * jax.vmap(self._jacobian(field, args))(points)
+        jacobians = jax.vmap(self._jacobian(field, args))(points)
+        matrices = jnp.eye(speed.size, dtype=speed.dtype) - FILTER * step * jacobians
         factors = jax.lax.linalg.cholesky(matrices, symmetrize_input=False)
         turned = jnp.minimum(10.0 * self.rtol ** ((STAGES - 1) / (2 * STAGES)), 1.0)
         filtered = turned * jax.scipy.linalg.cho_solve((factors[0], True), difference)
