@@ -38,7 +38,7 @@ _REMEDIES = {
     "asked for, or a saddle was not left.",
     Status.HORIZON: "The horizon was reached before the flow ended; forwards, raise t1 or pass t1=inf (up to 1e150).",
     Status.ESCAPED: "The norm passed max_norm; the trajectory may be unbounded. Raise max_norm to follow it further.",
-    Status.NONFINITE: "The vector field is not finite at the last state; check the loss there.",
+    Status.NONFINITE: "The loss or the vector field is not finite at the last state; check the loss there.",
     Status.STEP_LIMIT: "max_steps was used up; raise it, loosen rtol, or, if the solver is explicit, choose a stiff "
     "one such as 'rodas5p'. At a kink of the loss every solver crawls.",
     Status.STALLED: "The step size fell to rounding level, or kinks were met again and again without getting on; the "
