@@ -14,7 +14,7 @@ from gradflow.invariants import invariants_of
 from gradflow.solvers.base import FlatField
 from gradflow.solvers.projection import Projected, conserved_values, project, projected
 from gradflow.solvers.relaxation import Relaxed
-from gradflow.solvers.wrapping import step_energy
+from gradflow.solvers.wrapping import Step, step_energy
 
 FIELD = diffrax.ODETerm(lambda t, y, flow: flow.vector_field(y))
 LOOSE = diffrax.PIDController(rtol=1e-3, atol=1e-5)
@@ -258,6 +258,17 @@ def test_a_climbing_step_has_an_infinite_error():
         _, error, _, _, is_okay = steps(RELAXED, 0.01, start=start, args=args)
         assert bool(np.isinf(error).all()) is is_climbing
         assert bool(is_okay) is not is_climbing
+
+
+def test_the_lowest_loss_so_far_is_what_a_step_is_held_against_and_remembered():
+    bowl = diffrax.ODETerm(lambda t, y, args: -y)
+    field = FlatField(bowl, 0.0, jnp.array([1.0]), None)
+    step = Step(field, jnp.asarray(0.1), jnp.array([1.0]), jnp.array([0.9]), jnp.asarray(0.5 * (1.0 - 0.81)))
+    solver = Relaxed(diffrax.Tsit5(), lambda y: 0.5 * jnp.sum(y**2))
+    for lowest, is_good, remembered in ((0.5, True, 0.405), (0.3, False, 0.3)):
+        found = solver.correct(step, jnp.asarray(lowest), None)
+        assert bool(found.is_good) is is_good
+        assert float(found.memory) == pytest.approx(remembered, rel=1e-12)
 
 
 def test_relaxation_reaches_the_rounding_of_the_minimum_and_goes_on():

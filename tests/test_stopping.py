@@ -39,7 +39,7 @@ def test_a_near_limit_with_nonnegative_curvature_is_the_end(watch):
 def test_a_far_limit_lowers_the_level_to_where_it_may_be_near(watch, distance, fall):
     later = watch.look(_look(distance=distance))
     assert not later.ended
-    assert later.quiet_below == pytest.approx(1e-7 / fall)
+    assert later.quiet_below == pytest.approx(1e-7 / fall, rel=1e-12, abs=0.0)
 
 
 def test_creeping_along_a_flat_valley_is_not_an_end(watch):
@@ -146,4 +146,4 @@ def test_however_loose_the_tolerance_the_end_is_near_the_limit(watch):
 
 def test_no_level_below_what_rounding_allows_is_waited_for(watch):
     later = watch.look(_look(grad_norm=1e-13, noise=5e-15, distance=1e-3))
-    assert later.quiet_below == pytest.approx(1e-14)
+    assert later.quiet_below == pytest.approx(1e-14, rel=1e-12, abs=0.0)
