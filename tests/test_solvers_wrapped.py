@@ -13,7 +13,7 @@ import gradflow as gf
 from gradflow.invariants import invariants_of
 from gradflow.solvers.base import FlatField
 from gradflow.solvers.projection import Projected, conserved_values, project, projected
-from gradflow.solvers.relaxation import Relaxed
+from gradflow.solvers.relaxation import Relaxed, rounding_of
 from gradflow.solvers.wrapping import Step, step_energy
 
 FIELD = diffrax.ODETerm(lambda t, y, flow: flow.vector_field(y))
@@ -269,6 +269,19 @@ def test_the_lowest_loss_so_far_is_what_a_step_is_held_against_and_remembered():
         found = solver.correct(step, jnp.asarray(lowest), None)
         assert bool(found.is_good) is is_good
         assert float(found.memory) == pytest.approx(remembered, rel=1e-12)
+
+
+def test_a_step_for_which_no_balance_is_found_is_left_as_it_is():
+    """Newton's method comes nearer to a loss below the minimum without ever getting there."""
+    field = FlatField(diffrax.ODETerm(lambda t, y, args: -y), 0.0, jnp.array([1.0]), None)
+    step = Step(field, jnp.asarray(10.0), jnp.array([1.0]), jnp.array([1e-3]), jnp.asarray(0.5 + 1e-9))
+    found = Relaxed(diffrax.Tsit5(), lambda y: 0.5 * jnp.sum(y**2)).correct(step, jnp.asarray(0.5), None)
+    assert found.end.tolist() == [1e-3] and bool(found.is_good)
+
+
+def test_a_loss_is_rounded_by_its_own_size_where_its_point_does_not_matter():
+    rounding = rounding_of(lambda y: 1e9 + 0.0 * jnp.sum(y), jnp.ones(3), jnp.asarray(1e9))
+    assert float(rounding) == pytest.approx(1e9 * np.finfo(float).eps)
 
 
 def test_relaxation_reaches_the_rounding_of_the_minimum_and_goes_on():
