@@ -387,7 +387,7 @@ OUTCOMES = {
         "exp(x**2)+y**2 --starts 40,0.5;1,1",
         3,
         r"\(40, 0.5\) +nonfinite +0 .*\n\(1, 1\) +stationary .* local minimum",
-        "nonfinite from (40, 0.5): The vector field is not finite",
+        "nonfinite from (40, 0.5): The loss or the vector field is not finite",
     ),
     "flat direction": ("x**4+y**2 --starts 0,1", 0, r"stationary .* degenerate", ""),
 }
