@@ -323,3 +323,22 @@ def test_a_coordinate_that_has_died_out_to_nothing_does_not_stall_the_others():
     flow = gf.GradientFlow(gf.Landscape(lambda p: 0.25 * (p[0] ** 2 - 1.0) ** 2 + 2e4 * p[1] ** 2))
     run = gf.integrate(flow, np.array([0.0, 1.0]), rtol=1e-6, atol=1e-8, solver="bdf")
     assert run.status is gf.Status.STATIONARY and run.passages[-1].lowest_eigenvalue == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize(
+    ("lower", "higher", "order", "error"),
+    [
+        (1e-9, 1.0, 2, ERROR_CONSTANT[2] * 1e-9),
+        (1.0, 1e-9, 4, ERROR_CONSTANT[4] * 1e-9),
+    ],
+)
+def test_the_order_with_the_longest_step_is_chosen_by_its_own_error(lower, higher, order, error):
+    """From order 3: ``C_2 nabla^3 y`` tells of order 2, ``C_4 nabla^5 y`` of order 4; a step goes like their roots."""
+    rows = jnp.zeros((ROWS, 1)).at[3].set(lower).at[5].set(higher).at[4].set(7.0)
+    table = Table(rows, jnp.asarray(3, jnp.int32), jnp.asarray(1.0), jnp.asarray(4, jnp.int32))
+    choice = differences.chosen(table, jnp.array([1e-3]), jnp.ones(1))
+    assert int(choice.order) == order and bool(choice.is_change)
+    assert float(choice.error) == pytest.approx(ERROR_CONSTANT[3] * 1e-3)
+    assert float(choice.told) == pytest.approx(abs(error) ** (1.0 / (order + 1)))
+    early = differences.chosen(table._replace(num_equal=jnp.asarray(3, jnp.int32)), jnp.array([1e-3]), jnp.ones(1))
+    assert int(early.order) == 3 and not bool(early.is_change)

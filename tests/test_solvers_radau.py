@@ -1,11 +1,14 @@
 """Radau IIA of order 9: its tableau in closed form, order, stability, dense output, and steps it must refuse."""
 
+import math
+
 import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.integrate
+import scipy.interpolate
 
 import gradflow as gf
 from gradflow import checks
@@ -175,3 +178,16 @@ def test_a_step_over_which_a_curvature_turns_negative_late_is_not_taken():
     found = [gf.integrate(flow, start, 1010.0, rtol=1e-6, atol=1e-8, solver=name) for name in ("radau9", "rodas5p")]
     assert found[0].status is found[1].status is gf.Status.HORIZON
     np.testing.assert_allclose(found[0].endpoint, found[1].endpoint, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("length", "is_refused"), [(1.99, False), (2.01, True)])
+def test_a_step_over_which_something_grows_by_more_than_e_squared_is_refused(length, is_refused):
+    """``y' = y``: the largest growth that a step may hold is ``exp(2) = 7.4``. The end is a Pade approximant."""
+    with jax.enable_x64(True):
+        term, start = diffrax.ODETerm(lambda t, y, args: y), jnp.array([1.0])
+        solver = Radau9()
+        state = solver.init(term, 0.0, length, start, None)
+        end, error, *_ = solver.step(term, 0.0, length, start, None, state, False)
+    assert bool(np.isinf(error).all()) is is_refused
+    above, below = scipy.interpolate.pade([1.0 / math.factorial(power) for power in range(10)], 5)
+    assert float(end[0]) == pytest.approx(above(length) / below(length), rel=1e-9)
